@@ -1,0 +1,1 @@
+"""Monitor: from exchange logs to shadow and drift Reports."""

@@ -1,0 +1,1 @@
+"""Preprocess: from raw text to a DatasetManifest, and to a RetrievalIndex."""

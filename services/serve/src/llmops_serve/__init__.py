@@ -1,0 +1,1 @@
+"""Serve: Endpoint documents, and the HTTP server that realizes one."""

@@ -1,0 +1,1 @@
+"""Train: from a DatasetManifest to a TrainingRun, its evaluation Report and a ModelPackage."""

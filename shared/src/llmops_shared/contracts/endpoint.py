@@ -1,0 +1,87 @@
+"""Endpoint: the desired state of a served model; `serve run` realizes it on a laptop, Terraform on AWS."""
+
+from typing import ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from llmops_shared.contracts.document import Contract, Reference, Value
+
+
+class Variant(Value):
+    """One model behind the endpoint."""
+
+    name: str = Field(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})$")
+    """Its name; SageMaker's rule for variant names."""
+    package: Reference
+    """The ModelPackage it serves."""
+    weight: float = Field(default=1.0, ge=0)
+    """Share of the live traffic, relative to the other production variants; ignored for a shadow."""
+    shadow: bool = False
+    """True: it gets a copy of the traffic and its answers are captured, never returned."""
+    engine: Literal["in-process"] = "in-process"
+    """What runs the model."""
+
+
+class Retrieval(Value):
+    """Where context for an answer comes from."""
+
+    index: Reference
+    """The RetrievalIndex."""
+    num_chunks: int = Field(default=3, ge=1)
+    """Chunks put in front of a question that asks for context."""
+
+
+class Capture(Value):
+    """What is kept of the traffic."""
+
+    uri: str
+    """Folder of the exchange log, relative to this document's folder or absolute."""
+    sample_rate: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests kept; a request and its shadow copy are kept or left out together."""
+
+
+class Endpoint(Contract):
+    """A named endpoint at one point of its history."""
+
+    file_name: ClassVar[str] = "endpoint.json"
+
+    kind: Literal["endpoint"] = "endpoint"
+    """What this document is."""
+    name: str = Field(pattern=r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})$")
+    """Name of the endpoint, the same through all generations; SageMaker's rule for endpoint names."""
+    generation: int = Field(ge=1)
+    """Counts up by one with each change."""
+    previous: Reference | None
+    """The Endpoint document this one replaces."""
+    reason: str
+    """Why it was written: `deploy`, `shadow tuned`, `promote tuned: ...`."""
+    evidence: Reference | None
+    """The Report that allowed the change; None where none was needed."""
+    variants: list[Variant] = Field(min_length=1)
+    """Production variants and at most one shadow variant."""
+    retrieval: Retrieval | None
+    """Retrieval for requests that ask for it; None: no index."""
+    capture: Capture | None
+    """Exchange log; None: nothing is kept."""
+
+    @model_validator(mode="after")
+    def _variants_can_serve(self) -> Self:
+        names = [variant.name for variant in self.variants]
+        if len(set(names)) != len(names):
+            raise ValueError(f"variant names must differ, got {names}")
+        production = [variant for variant in self.variants if not variant.shadow]
+        if not any(variant.weight > 0 for variant in production):
+            raise ValueError("one production variant needs a weight above 0")
+        # SageMaker takes one production and one shadow variant at most, or several production variants and no shadow
+        shadows = len(self.variants) - len(production)
+        if shadows > 1 or (shadows and len(production) > 1):
+            raise ValueError("a shadow variant needs exactly one production variant beside it, and there is one shadow at most")
+        return self
+
+    def production(self) -> list[Variant]:
+        """The variants that answer."""
+        return [variant for variant in self.variants if not variant.shadow]
+
+    def shadow(self) -> Variant | None:
+        """The variant that gets a copy of the traffic."""
+        return next((variant for variant in self.variants if variant.shadow), None)

@@ -1,0 +1,1 @@
+"""Retrieval: embedders and vector stores, written by preprocess and read by serve."""

@@ -1,0 +1,184 @@
+"""MLflow, as every job uses it: one run a job, with parameters, metrics, dataset inputs, artifacts and the registry."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from llmops_shared.config import Tracking
+from llmops_shared.contracts import DatasetManifest
+from llmops_shared.contracts.package import RegisteredModel
+from llmops_shared.errors import LlmopsError
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+logger = logging.getLogger(__name__)
+
+
+class Run(Protocol):
+    """One tracked job."""
+
+    run_id: str | None
+    """MLflow's id of it; None when nothing is tracked."""
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        """Records settings; nested mappings become dotted names."""
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Records figures at a step."""
+
+    def dataset(self, manifest: DatasetManifest, uri: str, digest: str, context: str) -> None:
+        """Records a dataset as input of the run; `context` says what for: `training`, `evaluation`, `reference`."""
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        """Keeps a file with the run."""
+
+    def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
+        """Adds a version to the model registry and points the alias at it."""
+
+
+@contextmanager
+def tracked(tracking: Tracking, stage: str, name: str) -> Iterator[Run]:
+    """Opens a run named `name` with the tag `llmops.stage`; it ends as FINISHED, or FAILED when the body raises."""
+    if tracking.uri is None:
+        logger.info("not tracked in MLflow (tracking.uri or MLFLOW_TRACKING_URI would say where)")
+        yield Untracked()
+        return
+    client = connect(tracking.uri)
+    run = client.create_run(experiment_id(client, tracking), tags={"llmops.stage": stage}, run_name=name)
+    run_id: str = run.info.run_id
+    try:
+        yield MlflowRun(client, run_id)
+    except BaseException:
+        client.set_terminated(run_id, "FAILED")
+        raise
+    client.set_terminated(run_id, "FINISHED")
+
+
+def connect(uri: str) -> "MlflowClient":
+    """A client. Its import takes two seconds, so it happens only when a run is opened."""
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    for chatty in ("mlflow.store.db.utils", "alembic"):  # one line per table of a fresh database
+        logging.getLogger(chatty).setLevel(logging.WARNING)
+    try:
+        return MlflowClient(tracking_uri=uri)
+    except MlflowException as error:
+        raise LlmopsError(f"tracking.uri {uri}: MLflow cannot use it ({error})") from error
+
+
+def experiment_id(client: "MlflowClient", tracking: Tracking) -> str:
+    """The experiment's id, made when missing; artifacts of a local database go beside it."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        found = client.get_experiment_by_name(tracking.experiment)
+        if found is None:
+            return str(client.create_experiment(tracking.experiment, artifact_location=artifact_location(tracking)))
+    except MlflowException as error:
+        raise LlmopsError(f"tracking.uri {tracking.uri}: MLflow does not answer ({error.message})") from error
+    if found.lifecycle_stage != "active":
+        raise LlmopsError(f"tracking.experiment {tracking.experiment}: was deleted in MLflow; restore it or choose another name")
+    return str(found.experiment_id)
+
+
+def artifact_location(tracking: Tracking) -> str | None:
+    """Beside the database file for sqlite, where MLflow would use the working directory; else the server's own choice."""
+    database = (tracking.uri or "").removeprefix("sqlite:///")
+    if database == tracking.uri:
+        return None
+    return (Path(database).absolute().parent / "mlflow-artifacts" / tracking.experiment).as_uri()
+
+
+class Untracked:
+    """Tracks nothing: no tracking URI was given."""
+
+    run_id: str | None = None
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        return None
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        return None
+
+    def dataset(self, manifest: DatasetManifest, uri: str, digest: str, context: str) -> None:
+        return None
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        return None
+
+    def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
+        return None
+
+
+class MlflowRun:
+    """A run in MLflow."""
+
+    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+        self.client = client
+        self.run_id: str | None = run_id
+        self._id = run_id
+
+    def parameters(self, values: Mapping[str, Any]) -> None:
+        from mlflow.entities import Param
+
+        flat = [Param(metric_name(key), str(value)[:6000]) for key, value in flatten(values)]  # MLflow's limit for a value
+        for start in range(0, len(flat), 100):  # and for the parameters in one request
+            self.client.log_batch(self._id, params=flat[start : start + 100])
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        self.client.log_batch(self._id, metrics=[Metric(metric_name(key), value, now, step) for key, value in values.items()])
+
+    def dataset(self, manifest: DatasetManifest, uri: str, digest: str, context: str) -> None:
+        import json
+
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        source = json.dumps({"uri": uri})
+        profile = json.dumps({name: {"rows": s.num_rows, "tokens": s.num_tokens} for name, s in manifest.splits.items()})
+        # MLflow keeps 36 characters of a digest
+        entity = Dataset(name=manifest.name, digest=digest[:36], source_type="llmops", source=source, profile=profile)
+        self.client.log_inputs(self._id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+
+    def artifact(self, path: Path, folder: str = "") -> None:
+        self.client.log_artifact(self._id, str(path), folder or None)
+
+    def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.create_registered_model(model)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        version = self.client.create_model_version(model, source=source, run_id=self._id, tags=dict(tags))
+        self.client.set_registered_model_alias(model, alias, version.version)
+        return RegisteredModel(name=model, version=str(version.version))
+
+
+def point_alias(tracking: Tracking, registered: RegisteredModel, alias: str) -> None:
+    """Points an alias of the registry (`champion`, `challenger`) at a version."""
+    if tracking.uri is not None:
+        connect(tracking.uri).set_registered_model_alias(registered.name, alias, registered.version)
+
+
+def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted name, value) of a nested mapping."""
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def metric_name(text: str) -> str:
+    """The name with what MLflow refuses replaced."""
+    return re.sub(r"[^\w\-. :/]", "_", text)

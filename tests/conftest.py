@@ -1,0 +1,64 @@
+"""What all tests share: no network beyond loopback, no AWS account, and a `root` that is a folder or an S3 prefix."""
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.update(
+    HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="1", TOKENIZERS_PARALLELISM="false"
+)
+for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "AWS_PROFILE"):
+    os.environ.pop(name, None)
+
+
+@pytest.fixture(autouse=True)
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    connect = socket.socket.connect
+
+    def loopback_only(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and address[0] not in ("127.0.0.1", "::1", "localhost"):
+            raise OSError(f"tests are offline, and this one connects to {address}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """An S3 bucket of moto, as `s3://name`."""
+    import boto3
+    from moto import mock_aws
+
+    from llmops_shared import s3
+
+    for key, value in {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(key, value)
+    with mock_aws():
+        s3.client.cache_clear()
+        s3.scratch.cache_clear()
+        boto3.client("s3").create_bucket(Bucket="llmops-test")
+        yield "s3://llmops-test"
+        s3.client.cache_clear()
+        s3.scratch.cache_clear()
+
+
+@pytest.fixture(params=["local", "s3"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """A place to write to: the same test runs on a disk and on S3."""
+    if request.param == "local":
+        return str(tmp_path / "a folder")
+    bucket: str = request.getfixturevalue("bucket")
+    return f"{bucket}/a folder"
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Real inputs that are not part of the repository."""
+    folder = os.environ.get("LLMOPS_TEST_DATA")
+    if not folder:
+        pytest.skip("needs LLMOPS_TEST_DATA, the folder of real test inputs")
+    return Path(folder)
