@@ -47,11 +47,13 @@ class Verb(Generic[C]):
 def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Sequence[str] | None = None) -> int:
     """Parses `argv`, runs the verb, prints its document and returns the exit code."""
     parser = make_parser(program, summary, verbs)
-    arguments = parser.parse_args(argv)
+    arguments, rest = parser.parse_known_args(argv)  # argparse leaves settings after an option over
+    if flags := [word for word in rest if word.startswith("-")]:
+        parser.error(f"unknown option {', '.join(flags)}; settings are written key=value")
     verb: Verb[Any] = next(verb for verb in verbs if verb.name == arguments.verb)
     configure(arguments.log_json, rank=int(os.environ.get("RANK", "0")))
     try:
-        config = load_config(verb.config, arguments.config, arguments.settings, platform_defaults(verb.config))
+        config = load_config(verb.config, arguments.config, [*arguments.settings, *rest], platform_defaults(verb.config))
         if arguments.dry_run:
             print(config.model_dump_json(indent=2))
             return DONE

@@ -64,6 +64,9 @@ def connect(uri: str) -> "MlflowClient":
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
+    database = database_of(uri)
+    if database is not None:
+        database.parent.mkdir(parents=True, exist_ok=True)
     for chatty in ("mlflow.store.db.utils", "alembic"):  # one line per table of a fresh database
         logging.getLogger(chatty).setLevel(logging.WARNING)
     try:
@@ -89,10 +92,13 @@ def experiment_id(client: "MlflowClient", tracking: Tracking) -> str:
 
 def artifact_location(tracking: Tracking) -> str | None:
     """Beside the database file for sqlite, where MLflow would use the working directory; else the server's own choice."""
-    database = (tracking.uri or "").removeprefix("sqlite:///")
-    if database == tracking.uri:
-        return None
-    return (Path(database).absolute().parent / "mlflow-artifacts" / tracking.experiment).as_uri()
+    database = database_of(tracking.uri or "")
+    return None if database is None else (database.absolute().parent / "mlflow-artifacts" / tracking.experiment).as_uri()
+
+
+def database_of(uri: str) -> Path | None:
+    """The file of a `sqlite:///` tracking URI; None for any other."""
+    return Path(uri.removeprefix("sqlite:///")) if uri.startswith("sqlite:///") else None
 
 
 class Untracked:

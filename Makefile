@@ -1,0 +1,71 @@
+# Two commands matter: `make run` and `make test`. `make help` lists the rest.
+.DEFAULT_GOAL := help
+SHELL := bash
+
+PYTHON ?= python3
+WORK ?= build/loop
+ENVIRONMENT := .venv
+PACKAGES := shared services/preprocess services/train services/serve services/monitor
+EDITABLE := -e shared -e services/preprocess -e services/train -e 'services/serve[replay]' -e services/monitor
+# the environment's commands come first; the loop's scripts then need no prefix
+export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
+export MLFLOW_DISABLE_TELEMETRY := true
+export DO_NOT_TRACK := 1
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
+
+setup: $(ENVIRONMENT)/installed ## make .venv with pinned packages
+
+$(ENVIRONMENT)/installed: constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: name a newer one, for example make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
+	@echo "setting up $(ENVIRONMENT): a few minutes the first time" >&2
+	$(PYTHON) -m venv $(ENVIRONMENT)
+	$(ENVIRONMENT)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
+	# uv reads none of pip's settings, so those that name an index or a folder of wheels are handed on;
+	# compiled now, for the imports of every command would pay for it later
+	UV_FIND_LINKS="$${UV_FIND_LINKS-$${PIP_FIND_LINKS-}}" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-}}" \
+	UV_INDEX="$${UV_INDEX-$${PIP_EXTRA_INDEX_URL-}}" UV_HTTP_TIMEOUT=180 UV_LINK_MODE="$${UV_LINK_MODE-copy}" \
+	    $(ENVIRONMENT)/bin/uv pip install --quiet --python $(ENVIRONMENT)/bin/python --compile-bytecode \
+	    --constraint constraints.txt --group dev $(EDITABLE)
+	@touch $@
+
+run: setup ## the whole loop: raw text to a promoted model, about five minutes
+	@WORK="$(WORK)" ./loop.sh
+	@echo; echo "MLflow, with every run side by side: make ui"
+
+ui: setup ## MLflow on http://127.0.0.1:5000
+	@mlflow ui --backend-store-uri "sqlite:///$(WORK)/mlflow.db" --host 127.0.0.1 --port 5000
+
+test: setup ## every test, the slow ones too
+	@python -m pytest
+
+test-fast: setup ## the tests without the slow ones
+	@python -m pytest -m "not slow"
+
+check: setup ## ruff, mypy --strict, import-linter
+	ruff check .
+	ruff format --check .
+	mypy
+	lint-imports
+
+format: setup ## let ruff rewrite what it can
+	ruff check --fix .
+	ruff format .
+
+golden: setup ## write the committed schemas and settings anew, after a deliberate change of a contract
+	@python tests/support/golden.py
+
+bench-loop: setup ## time and memory of every command of the loop, first run and second
+	@python tests/benchmarks/bench_loop.py
+
+lock: setup ## pin what is installed now into constraints.txt
+	@uv pip freeze --python $(ENVIRONMENT)/bin/python --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
+
+wheels: setup ## the wheels of every package, in dist/
+	@for package in $(PACKAGES); do uv build --quiet --wheel --no-sources --out-dir dist "$$package"; done
+
+clean: ## remove what was built, the environment stays
+	@rm -rf build dist
+
+.PHONY: help setup run ui test test-fast check format golden bench-loop lock wheels clean

@@ -1,0 +1,78 @@
+"""Splits text into words for retrieval, so that `copytree`, `shutil.copytree` and "copy tree" find each other."""
+
+import re
+from collections.abc import Iterator
+
+# a name with its dots: shutil.copytree, os.path, HTTPServer, __init__
+NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*|[^\W\d_]+|\d+")
+# the words inside one name: HTTPServer -> HTTP, Server; read2bytes -> read, bytes
+INNER = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+
+# What a question is made of besides its subject. Words that are also Python (`is`, `in`, `for`, `with`) stay.
+QUESTION_WORDS = frozenset(
+    [
+        "a",
+        "an",
+        "the",
+        "of",
+        "to",
+        "what",
+        "which",
+        "who",
+        "how",
+        "when",
+        "where",
+        "why",
+        "does",
+        "do",
+        "did",
+        "can",
+        "could",
+        "should",
+        "would",
+        "i",
+        "you",
+        "we",
+        "it",
+        "its",
+        "me",
+        "my",
+        "please",
+        "explain",
+        "tell",
+        "about",
+        "give",
+        "show",
+        "describe",
+        "are",
+        "was",
+        "were",
+        "be",
+        "been",
+        "this",
+        "that",
+        "these",
+        "those",
+        "there",
+    ]
+)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, lower case: each dotted name whole, each of its steps, and the words inside a step."""
+    return [word for name in NAME.findall(text) for word in parts(name) if word not in QUESTION_WORDS]
+
+
+def parts(name: str) -> Iterator[str]:
+    """`os.path.joinAll` gives `os.path.joinall`, `os`, `path`, `joinall`, `join`, `all`."""
+    steps = name.split(".")
+    if len(steps) > 1:
+        yield name.lower()
+    for step in steps:
+        whole = step.lower()
+        yield whole
+        inner = [word.lower() for word in INNER.findall(step)]
+        if len(inner) > 1:
+            yield from inner
+        elif inner and inner[0] != whole:
+            yield inner[0]

@@ -1,0 +1,82 @@
+import pytest
+
+from llmops_shared.config import Tracking
+from llmops_shared.contracts import DatasetManifest
+from llmops_shared.contracts.dataset import Split, Tokenizer
+from llmops_shared.errors import LlmopsError
+from llmops_shared.tracking import connect, point_alias, tracked
+
+MANIFEST = DatasetManifest(
+    name="stdlib-text",
+    view="text",
+    sources=[],
+    counts=[],
+    sequence_length=8,
+    tokenizer=Tokenizer(files=[], vocab_size=3),
+    splits={"train": Split(num_rows=2, num_tokens=5, rows=[], shards=[])},
+    dead_letter=None,
+)
+
+
+@pytest.fixture(scope="module")
+def tracking(tmp_path_factory: pytest.TempPathFactory) -> Tracking:
+    folder = tmp_path_factory.mktemp("a folder")
+    return Tracking(uri=f"sqlite:///{folder}/below/mlflow.db", experiment="loop")
+
+
+def test_a_run_holds_what_the_job_recorded(tracking, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text("<p>figures</p>")
+
+    with tracked(tracking, "train", "base") as run:
+        run.parameters({"seed": 1, "optimizer": {"learning_rate": 0.1}, "empty": None})
+        run.parameters({f"p{number}": number for number in range(150)})  # more than one request takes
+        run.metrics({"train_loss": 3.0}, step=1)
+        run.metrics({"train_loss": 2.0, "difference/rouge_l": 0.5}, step=2)
+        run.dataset(MANIFEST, "build/text/dataset.json", "ab" * 32, "training")
+        run.artifact(page, "reports")
+
+    client = connect(tracking.uri)
+    kept = client.get_run(run.run_id)
+    assert kept.info.status == "FINISHED"
+    assert kept.info.run_name == "base"
+    assert kept.data.tags["llmops.stage"] == "train"
+    assert kept.data.params["optimizer.learning_rate"] == "0.1"
+    assert len(kept.data.params) == 153
+    assert [(item.step, item.value) for item in client.get_metric_history(run.run_id, "train_loss")] == [(1, 3.0), (2, 2.0)]
+    assert kept.data.metrics["difference/rouge_l"] == 0.5
+    source = kept.inputs.dataset_inputs[0]
+    assert (source.dataset.name, source.dataset.digest, source.tags[0].value) == ("stdlib-text", ("ab" * 32)[:36], "training")
+    assert [item.path for item in client.list_artifacts(run.run_id, "reports")] == ["reports/report.html"]
+
+
+def test_a_job_that_fails_leaves_a_failed_run(tracking):
+    with pytest.raises(ZeroDivisionError), tracked(tracking, "train", "broken") as run:
+        1 / 0  # noqa: B018
+
+    assert connect(tracking.uri).get_run(run.run_id).info.status == "FAILED"
+
+
+def test_versions_of_a_model_carry_the_aliases(tracking):
+    with tracked(tracking, "package", "one") as run:
+        first = run.register("assistant", "build/package", {"weights": "aa"}, "challenger")
+        second = run.register("assistant", "build/package-2", {"weights": "bb"}, "challenger")
+    point_alias(tracking, first, "champion")
+
+    client = connect(tracking.uri)
+    assert (first.version, second.version) == ("1", "2")
+    assert str(client.get_model_version_by_alias("assistant", "champion").version) == "1"
+    assert client.get_model_version_by_alias("assistant", "challenger").tags == {"weights": "bb"}
+
+
+def test_nothing_is_tracked_without_a_uri():
+    with tracked(Tracking(), "train", "base") as run:
+        run.parameters({"seed": 1})
+        assert run.register("assistant", "build/package", {}, "challenger") is None
+
+    assert run.run_id is None
+
+
+def test_a_tracking_uri_mlflow_cannot_use_is_named():
+    with pytest.raises(LlmopsError, match=r"tracking.uri nonsense://x"), tracked(Tracking(uri="nonsense://x"), "train", "base"):
+        pass
