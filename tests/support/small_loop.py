@@ -1,0 +1,32 @@
+"""The commands of the loop with less training, run in this process."""
+
+import contextlib
+import io
+import logging
+
+from support.loop import Step, main_of
+
+# a quarter of the training and of the traffic; everything else is as shipped
+SMALLER = {
+    "base": ["max_tokens=150000"],
+    "tuned": ["max_tokens=100000"],
+    "evaluation-base": ["limit=60", "perplexity_rows=200"],
+    "evaluation-tuned": ["limit=60", "perplexity_rows=200"],
+    "replay": ["prompts.in_domain.limit=160", "prompts.in_domain_with_context.limit=10", "prompts.shifted.limit=120"],
+}
+
+
+def run(step: Step) -> int:
+    """Runs one step in this process, as its console command would, and returns its exit code."""
+    handlers = logging.getLogger().handlers[:]
+    try:
+        return main_of(step.argv[0])([*step.argv[1:], *SMALLER.get(step.name, [])])
+    finally:
+        logging.getLogger().handlers[:] = handlers  # commands configure the log; pytest wants its own back
+
+
+def shown(step: Step) -> str:
+    """What the last step prints."""
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run(step) == 0
+    return out.getvalue()
