@@ -17,14 +17,14 @@ help: ## list the targets
 
 setup: $(ENVIRONMENT)/installed ## make .venv with pinned packages
 
+# uv reads none of pip's settings, so those that name an index or a folder of wheels are handed on. Compiled at once, for the
+# imports of every command would pay for it later.
 $(ENVIRONMENT)/installed: constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: name a newer one, for example make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "setting up $(ENVIRONMENT): a few minutes the first time" >&2
-	$(PYTHON) -m venv $(ENVIRONMENT)
-	$(ENVIRONMENT)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
-	# uv reads none of pip's settings, so those that name an index or a folder of wheels are handed on;
-	# compiled now, for the imports of every command would pay for it later
-	UV_FIND_LINKS="$${UV_FIND_LINKS-$${PIP_FIND_LINKS-}}" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-}}" \
+	@$(PYTHON) -m venv $(ENVIRONMENT)
+	@$(ENVIRONMENT)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
+	@UV_FIND_LINKS="$${UV_FIND_LINKS-$${PIP_FIND_LINKS-}}" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-}}" \
 	UV_INDEX="$${UV_INDEX-$${PIP_EXTRA_INDEX_URL-}}" UV_HTTP_TIMEOUT=180 UV_LINK_MODE="$${UV_LINK_MODE-copy}" \
 	    $(ENVIRONMENT)/bin/uv pip install --quiet --python $(ENVIRONMENT)/bin/python --compile-bytecode \
 	    --constraint constraints.txt --group dev $(EDITABLE)
@@ -54,10 +54,13 @@ format: setup ## let ruff rewrite what it can
 	ruff format .
 
 golden: setup ## write the committed schemas and settings anew, after a deliberate change of a contract
-	@python tests/support/golden.py
+	@PYTHONPATH=tests python -m support.golden
 
 bench-loop: setup ## time and memory of every command of the loop, first run and second
 	@python tests/benchmarks/bench_loop.py
+
+screenshots: setup ## the README's pictures, from a finished loop, with Chromium
+	@WORK="$(WORK)" PYTHONPATH=tests python -m support.screenshots
 
 lock: setup ## pin what is installed now into constraints.txt
 	@uv pip freeze --python $(ENVIRONMENT)/bin/python --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
@@ -68,4 +71,4 @@ wheels: setup ## the wheels of every package, in dist/
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: help setup run ui test test-fast check format golden bench-loop lock wheels clean
+.PHONY: help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean

@@ -32,8 +32,8 @@ step llmops-serve replay --config services/serve/configs/replay.yaml endpoint="$
 
 # exchanges -> verdicts -> the next endpoint
 step llmops-monitor compare --config services/monitor/configs/compare.yaml endpoint="$WORK/endpoint-2" dataset="$WORK/chat" out="$WORK/shadow-report"
-step llmops-monitor drift --config services/monitor/configs/drift-none.yaml endpoint="$WORK/endpoint-2" out="$WORK/drift-none"
+step llmops-monitor drift --config services/monitor/configs/drift-in-domain.yaml endpoint="$WORK/endpoint-2" out="$WORK/drift-in-domain"
 expect 3 llmops-monitor drift --config services/monitor/configs/drift-shifted.yaml endpoint="$WORK/endpoint-2" out="$WORK/drift-shifted"
 step llmops-serve promote endpoint="$WORK/endpoint-2" report="$WORK/shadow-report" out="$WORK/endpoint-3"
 
-llmops-show "$WORK/evaluation-base" "$WORK/evaluation-tuned" "$WORK/replay" "$WORK/shadow-report" "$WORK/drift-none" "$WORK/drift-shifted" "$WORK/endpoint-3"
+llmops-show "$WORK/evaluation-base" "$WORK/evaluation-tuned" "$WORK/replay" "$WORK/shadow-report" "$WORK/drift-in-domain" "$WORK/drift-shifted" "$WORK/endpoint-3"

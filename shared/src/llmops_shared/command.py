@@ -12,14 +12,16 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
 
 from llmops_shared.config import Config, Tree, load_config, nested_models
-from llmops_shared.contracts.document import Contract
-from llmops_shared.errors import LlmopsError
+from llmops_shared.errors import LlmopsError, VerdictNo
 from llmops_shared.log import configure
+
+if TYPE_CHECKING:
+    from llmops_shared.contracts import Contract  # building their models takes longer than `--help` may
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class Verb(Generic[C]):
     """One line for `--help`."""
     config: type[C]
     """Its settings."""
-    run: Callable[[C], Contract | None]
+    run: "Callable[[C], Contract | None]"
     """Does the work; None when there is no document, as for a server."""
     refuses: Callable[[Any], bool] = lambda document: False
     """Whether the document's verdict is a no, which exits with 3."""
@@ -60,7 +62,7 @@ def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Se
         document = verb.run(config)
     except LlmopsError as error:
         print(f"{program} {verb.name}: {error}", file=sys.stderr)
-        return USER_ERROR
+        return VERDICT_NO if isinstance(error, VerdictNo) else USER_ERROR
     except KeyboardInterrupt:
         print(f"{program} {verb.name}: stopped; run the same command again to go on", file=sys.stderr)
         return 130  # the shell's code for SIGINT

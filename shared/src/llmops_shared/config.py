@@ -11,7 +11,7 @@ from llmops_shared.errors import LlmopsError
 class Config(BaseModel):
     """The base of every config: frozen, unknown keys refused, a docstring under each field is its help text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
 
 
 class Tracking(Config):

@@ -1,9 +1,12 @@
 """The store port: bytes at a URI, on a local disk or in S3."""
 
+import errno
+import io
 import os
+import shutil
 import tempfile
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import BinaryIO, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from llmops_shared.errors import LlmopsError
@@ -96,19 +99,9 @@ class LocalStore:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if isinstance(content, Path):
-                os.replace(content, path)
-                return
-            handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
-                os.chmod(partial, 0o644)  # mkstemp makes private files; documents are for others to read
-                os.replace(partial, path)
-            except BaseException:
-                Path(partial).unlink(missing_ok=True)
-                raise
+                move(content, path)
+            else:
+                replace_content(path, io.BytesIO(content))
         except OSError as error:
             raise LlmopsError(f"{uri}: cannot be written ({error.strerror or error}); free the space or choose another out=") from error
 
@@ -127,3 +120,30 @@ class LocalStore:
         if not path.exists():
             raise LlmopsError(f"{uri}: there is no such file or folder")
         return path
+
+
+def move(source: Path, target: Path) -> None:
+    """Moves a file; across filesystems by copying it beside the target first, so that the target still appears at once."""
+    try:
+        os.replace(source, target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with source.open("rb") as file:
+            replace_content(target, file)
+        source.unlink()
+
+
+def replace_content(path: Path, content: BinaryIO) -> None:
+    """Writes a file in full beside its place, then puts it there."""
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            shutil.copyfileobj(content, file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(partial, 0o644)  # mkstemp makes private files; documents are for others to read
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise

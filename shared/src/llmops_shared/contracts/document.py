@@ -10,7 +10,7 @@ Sha256 = str
 class Value(BaseModel):
     """A frozen piece of a document; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=())
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
 
 
 class Part(Value):

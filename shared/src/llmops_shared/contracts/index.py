@@ -11,7 +11,7 @@ class Embedder(Value):
     """What turns text into a vector; the same at index and at query time."""
 
     kind: Literal["lsa", "sentence-transformers"]
-    """`lsa`: TF-IDF and a truncated SVD fitted on the chunks. `sentence-transformers`: a model directory."""
+    """`lsa`: TF-IDF projected by a truncated SVD and at random, fitted on the chunks. `sentence-transformers`: a model directory."""
     model: str
     """Model id or directory; empty for `lsa`, whose parts are `files`."""
     files: list[Part]

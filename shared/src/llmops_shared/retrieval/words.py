@@ -4,57 +4,14 @@ import re
 from collections.abc import Iterator
 
 # a name with its dots: shutil.copytree, os.path, HTTPServer, __init__
-NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*|[^\W\d_]+|\d+")
+NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*|\d+")
 # the words inside one name: HTTPServer -> HTTP, Server; read2bytes -> read, bytes
 INNER = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 
 # What a question is made of besides its subject. Words that are also Python (`is`, `in`, `for`, `with`) stay.
 QUESTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "of",
-        "to",
-        "what",
-        "which",
-        "who",
-        "how",
-        "when",
-        "where",
-        "why",
-        "does",
-        "do",
-        "did",
-        "can",
-        "could",
-        "should",
-        "would",
-        "i",
-        "you",
-        "we",
-        "it",
-        "its",
-        "me",
-        "my",
-        "please",
-        "explain",
-        "tell",
-        "about",
-        "give",
-        "show",
-        "describe",
-        "are",
-        "was",
-        "were",
-        "be",
-        "been",
-        "this",
-        "that",
-        "these",
-        "those",
-        "there",
-    ]
+    "a an the of to what which who how when where why does do did can could should would i you we it its me my "  # noqa: SIM905
+    "please explain tell about give show describe are was were be been this that these those there".split()
 )
 
 
@@ -71,7 +28,7 @@ def parts(name: str) -> Iterator[str]:
     for step in steps:
         whole = step.lower()
         yield whole
-        inner = [word.lower() for word in INNER.findall(step)]
+        inner = [word.lower() for word in INNER.findall(step)] if step.isascii() else []
         if len(inner) > 1:
             yield from inner
         elif inner and inner[0] != whole:

@@ -1,0 +1,80 @@
+"""Connections to PostgreSQL, on a server of yours or on the embedded one."""
+
+import threading
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Self
+
+import psycopg
+
+from llmops_shared.errors import LlmopsError
+from llmops_shared.retrieval.location import embedded_folder
+from llmops_shared.retrieval.pgserver import EmbeddedServer
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+CONNECT_S = 5
+SEARCH_SETTINGS = {
+    # candidates looked at; on 13,000 documentation chunks recall@10 is 0.99, with pgvector's 40 it is 0.92
+    "hnsw.ef_search": "200",
+    "hnsw.iterative_scan": "strict_order",  # goes on when a search asks for more than that
+}
+
+
+class Database:
+    """A pool of connections for many threads. Close it: the embedded server stops with its last user."""
+
+    def __init__(self, uri: str, folder: str, create: bool = False) -> None:
+        """`uri` and `folder` as for `embedded_folder`; `create` makes an embedded database where there is none."""
+        embedded = embedded_folder(uri, folder)
+        self.uri = uri
+        self._server = EmbeddedServer(embedded, create) if embedded else None
+        # also at the end of the interpreter, or the embedded server would outlive its last user
+        self._leave = weakref.finalize(self, self._server.close) if self._server else None
+        self._idle: list[Connection] = []
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def connection(self) -> Iterator[Connection]:
+        """A connection that nobody else uses meanwhile. Raises LlmopsError when PostgreSQL does not answer."""
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        connection = connection or self._connect()
+        try:
+            yield connection
+        finally:
+            if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                with self._lock:
+                    self._idle.append(connection)
+            else:  # broken, or left in the middle of something
+                connection.close()
+
+    def forget(self) -> None:
+        """Closes the connections that are not in use, as after a restart of the server."""
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+    def close(self) -> None:
+        """Closes everything."""
+        self.forget()
+        if self._leave:
+            self._leave()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _connect(self) -> Connection:
+        try:
+            conninfo = self._server.living() if self._server else self.uri
+            connection = psycopg.connect(conninfo, autocommit=True, connect_timeout=CONNECT_S)
+            for name, value in SEARCH_SETTINGS.items():
+                connection.execute("SELECT set_config(%s, %s, false)", (name, value))
+            return connection
+        except psycopg.OperationalError as error:
+            raise LlmopsError(f"{self.uri}: PostgreSQL does not answer ({error}); start it, or correct the store's URI") from error
