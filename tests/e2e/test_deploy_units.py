@@ -59,7 +59,7 @@ SMALLEST = {
     "train": "run name=tiny method=pretrain dataset={loop}/text max_steps=2 out={work}/tiny architecture.hidden_size=16 architecture.num_heads=2 "
     "architecture.num_layers=1 architecture.intermediate_size=16",
     "serve": "deploy name=tiny package={loop}/package-tuned index={loop}/index out={work}/tiny",
-    "monitor": "drift --config {configs}/drift-none.yaml endpoint={loop}/endpoint-2 out={work}/tiny",
+    "monitor": "drift --config {configs}/drift-in-domain.yaml endpoint={loop}/endpoint-2 out={work}/tiny",
 }
 
 

@@ -42,7 +42,7 @@ def test_the_shadow_is_promoted_with_the_report_as_evidence(loop):
 
 
 def test_drift_is_seen_where_it_is_and_not_where_it_is_not(loop):
-    assert read_document(f"{loop.work}/drift-none", Report).verdict == "no_drift"
+    assert read_document(f"{loop.work}/drift-in-domain", Report).verdict == "no_drift"
     assert read_document(f"{loop.work}/drift-shifted", Report).verdict == "drift"
 
 

@@ -1,0 +1,47 @@
+"""`llmops-monitor`: verdicts drawn from the traffic of an endpoint."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmops_monitor.config import CompareConfig, DriftConfig
+from llmops_shared.command import Verb, run_command
+
+if TYPE_CHECKING:
+    from llmops_shared.contracts import Report
+
+
+def compare(config: CompareConfig) -> "Report":
+    """Imports numpy late."""
+    from llmops_monitor.compare import run
+
+    return run(config)
+
+
+def drift(config: DriftConfig) -> "Report":
+    """Imports numpy late, and Evidently when there is work to do."""
+    from llmops_monitor.drift import run
+
+    return run(config)
+
+
+VERBS: list[Verb[Any]] = [
+    Verb(
+        "compare",
+        "compare a shadow model with production on the requests both answered; exit 3 unless the verdict is promote",
+        CompareConfig,
+        compare,
+        refuses=lambda report: report.verdict != "promote",
+    ),
+    Verb(
+        "drift",
+        "compare two windows of traffic; exit 3 when the verdict is drift",
+        DriftConfig,
+        drift,
+        refuses=lambda report: report.verdict == "drift",
+    ),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a verb and returns the exit code."""
+    return run_command("llmops-monitor", "Shadow verdicts and drift from exchange logs.", VERBS, argv)

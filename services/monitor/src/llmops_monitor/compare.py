@@ -1,0 +1,134 @@
+"""`llmops-monitor compare`: a shadow model against production, on the requests both answered."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+
+from llmops_monitor.config import CompareConfig
+from llmops_monitor.load import ExchangeLog, capture_uri, dead_letter, digest, read_log, select
+from llmops_monitor.pairs import Pair, Pairing, of_packages, pair_up, read_references, variants_of
+from llmops_shared.contracts.dataset import DatasetManifest
+from llmops_shared.contracts.document import Reference
+from llmops_shared.contracts.endpoint import Endpoint, Variant
+from llmops_shared.contracts.exchange import Exchange
+from llmops_shared.contracts.package import ModelPackage
+from llmops_shared.contracts.report import Report
+from llmops_shared.documents import document_uri, follow, read_document, refer
+from llmops_shared.page import Table, render
+from llmops_shared.resume import digest_of, finished
+from llmops_shared.store import folder_of
+
+logger = logging.getLogger(__name__)
+
+NUM_SHOWN = 5
+MAX_SHOWN_CHARACTERS = 1500
+
+
+def run(config: CompareConfig) -> Report:
+    """Reads the endpoint's capture, pairs the answers by request, measures both models and decides."""
+    endpoint_uri = document_uri(config.endpoint, Endpoint)
+    endpoint = read_document(endpoint_uri, Endpoint)
+    production, shadow = variants_of(endpoint, endpoint_uri)
+    log = read_log(capture_uri(endpoint_uri, endpoint))
+    exchanges = of_packages(select(log, config.select, "select"), production, shadow, log.uri)
+    inputs = {"endpoint": digest_of(endpoint_uri, Endpoint), "exchanges": digest(exchanges, log.broken)}
+    if config.dataset is not None:
+        inputs["dataset"] = digest_of(config.dataset, DatasetManifest)
+    kept = finished(config, Report, inputs)
+    if kept is not None:
+        return kept
+
+    from llmops_monitor.metrics import METRICS, compare_pairs
+    from llmops_monitor.publish import Findings, publish
+    from llmops_monitor.verdict import decide
+
+    subjects = subjects_of(config, endpoint_uri, production, shadow)
+    pairing = pair_up(exchanges, references_for(config, exchanges))
+    found = [compare_pairs(metric, pairing.pairs, config.confidence, config.seed) for metric in METRICS]
+    comparisons = {comparison.metric.name: comparison for comparison in found if comparison is not None}
+    verdict, reasons = decide(comparisons, config)
+    reasons += remarks(pairing, log, config)
+    measurements = [figure for comparison in comparisons.values() for figure in comparison.measurements(config.confidence)]
+    logger.info("verdict %s from %d pairs", verdict, len(pairing.pairs))
+
+    title = f"{endpoint.name}: {shadow.name} against {production.name}"
+    summary = f"{len(pairing.pairs)} requests sent to both, from {exchanges[0].time.isoformat()} to {exchanges[-1].time.isoformat()}"
+    page = render(title, summary, measurements, verdict, reasons, tables(pairing.pairs))
+    files = {"html": ("report.html", page.encode()), "rows": ("rows.jsonl", judged_rows(pairing.pairs))}
+    if log.broken:
+        files["dead_letter"] = ("dead_letter.jsonl", dead_letter(log.broken))
+    return publish(config, Findings("shadow", subjects, measurements, verdict, reasons, files), config.dataset)
+
+
+def subjects_of(config: CompareConfig, endpoint_uri: str, production: Variant, shadow: Variant) -> dict[str, Reference]:
+    """References to the documents judged, as written from the report's folder."""
+    subjects = {"endpoint": refer(endpoint_uri, Endpoint, config.out)}
+    for role, variant in (("production", production), ("shadow", shadow)):
+        package_uri, _ = follow(variant.package, folder_of(endpoint_uri), ModelPackage)
+        subjects[role] = refer(package_uri, ModelPackage, config.out)
+    if config.dataset is not None:
+        subjects["dataset"] = refer(config.dataset, DatasetManifest, config.out)
+    return subjects
+
+
+def references_for(config: CompareConfig, exchanges: Sequence[Exchange]) -> Mapping[str, str]:
+    """Reference answers by row id; empty without a dataset."""
+    if config.dataset is None:
+        return {}
+    row_ids = {exchange.metadata["row_id"] for exchange in exchanges if "row_id" in exchange.metadata}
+    return read_references(config.dataset, config.splits, row_ids)
+
+
+def remarks(pairing: Pairing, log: ExchangeLog, config: CompareConfig) -> list[str]:
+    """What was left out, in words."""
+    found = []
+    if pairing.num_unpaired:
+        found.append(f"{pairing.num_unpaired} exchanges were left out: their request has an answer of one model only.")
+    without = sum(pair.reference is None for pair in pairing.pairs)
+    if config.dataset is not None and without:
+        found.append(f"{without} pairs have no reference answer in {', '.join(config.splits)}; only latency, length and errors use them.")
+    if log.broken:
+        found.append(f"{len(log.broken)} broken lines of the log were left out; they are listed in dead_letter.jsonl.")
+    return found
+
+
+def tables(pairs: Sequence[Pair]) -> list[Table]:
+    """The pairs where shadow lost and gained most, side by side; without references the first pairs."""
+    from llmops_shared.rouge import rouge_l
+
+    def gain(pair: Pair) -> float:
+        return rouge_l(pair.shadow.response, pair.reference or "") - rouge_l(pair.production.response, pair.reference or "")
+
+    judged = sorted((pair for pair in pairs if pair.answered and pair.reference is not None), key=gain)
+    if not judged:
+        return [Table("Pairs", COLUMNS, [shown(pair, "") for pair in pairs[:NUM_SHOWN]])]
+    worst = [pair for pair in judged[:NUM_SHOWN] if gain(pair) < 0]
+    best = [pair for pair in reversed(judged[-NUM_SHOWN:]) if gain(pair) > 0]
+    return [
+        Table(title, COLUMNS, [shown(pair, f"{gain(pair):+.3f}") for pair in rows])
+        for title, rows in (("Where shadow lost most", worst), ("Where shadow gained most", best))
+        if rows
+    ]
+
+
+COLUMNS = ("Prompt", "Reference", "Production", "Shadow", "ROUGE-L difference")
+
+
+def shown(pair: Pair, gain: str) -> list[str]:
+    """A row of the page."""
+    texts = (pair.prompt, pair.reference or "", pair.production.response, pair.shadow.response)
+    return [text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]} …" for text in texts] + [gain]
+
+
+def judged_rows(pairs: Sequence[Pair]) -> bytes:
+    """The figures of each pair as JSON lines, without the texts: they stay in the log, where their access is governed."""
+    from llmops_monitor.metrics import METRICS
+
+    lines = []
+    for pair in pairs:
+        row: dict[str, object] = {"request_id": pair.production.request_id, "row_id": pair.production.metadata.get("row_id")}
+        for role, answer in (("production", pair.production), ("shadow", pair.shadow)):
+            for metric in METRICS:
+                row[f"{role}/{metric.name}"] = metric.value(answer, pair.reference)
+        lines.append(json.dumps(row) + "\n")
+    return "".join(lines).encode()

@@ -1,0 +1,104 @@
+"""Settings of `llmops-monitor compare` and `llmops-monitor drift`."""
+
+from typing import Literal, Self
+
+from pydantic import AwareDatetime, Field, model_validator
+
+from llmops_shared.config import Config, JobConfig
+
+QualityMetric = Literal["rouge_l", "exact_match", "stop_share"]
+
+
+class Window(Config):
+    """Which exchanges of the log are looked at; every condition given must hold."""
+
+    since: AwareDatetime | None = Field(default=None)
+    """Requests that arrived at this time or later, such as `2026-11-23T10:00:00Z`."""
+    until: AwareDatetime | None = Field(default=None)
+    """Requests that arrived before this time, so that windows in a row share none."""
+    metadata: dict[str, str] = Field(default={})
+    """Requests whose metadata has these values, such as `select.metadata.window=in_domain`."""
+    half: Literal["first", "second"] | None = Field(default=None)
+    """One of two halves, drawn by a hash of the request id: holds a window against itself."""
+
+    @model_validator(mode="after")
+    def _time_runs_forward(self) -> Self:
+        if self.since and self.until and self.since >= self.until:
+            raise ValueError(f"since ({self.since.isoformat()}) must be before until ({self.until.isoformat()})")
+        return self
+
+
+class TrafficWindow(Window):
+    """A window of one variant's traffic."""
+
+    variant: str | None = Field(default=None)
+    """Variant that answered, a shadow too; not given: all variants whose answers went to clients."""
+
+
+class CompareConfig(JobConfig):
+    """Shadow against production."""
+
+    name: str = Field(default="shadow", min_length=1)
+    """Name of the report, as it appears in MLflow."""
+    endpoint: str = Field(min_length=1)
+    """Endpoint document with a shadow variant, or its folder; its capture is read."""
+    dataset: str | None = Field(default=None)
+    """Chat dataset with the reference answers, found by the `row_id` in a request's metadata."""
+    splits: list[str] = Field(default=["test", "validation"], min_length=1)
+    """Splits whose answers may serve as references; `train` would reward a model for what it has seen."""
+    select: Window = Field(default=Window())
+    """Which exchanges are compared."""
+    metrics: list[QualityMetric] = Field(default=["rouge_l"], min_length=1)
+    """Quality metrics that decide: the shadow has to be better in each of them. All others are measured as well."""
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    """Smallest gain worth a promotion: the whole interval of the difference must lie above it."""
+    min_pairs: int = Field(default=50, ge=2)
+    """With fewer pairs of different prompts the verdict is not_enough_data."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    """Coverage of the intervals."""
+    max_latency_ratio: float = Field(default=1.5, gt=0)
+    """Guardrail: shadow latency as a multiple of production's; the upper end of its interval must not lie above."""
+    max_error_increase: float = Field(default=0.02, ge=0, le=1)
+    """Guardrail: rise of the error rate; the upper end of its interval must not lie above. 0.02 takes about 100 pairs without an error."""
+    seed: int = Field(default=0)
+    """Seed of the bootstrap."""
+
+    @model_validator(mode="after")
+    def _references_are_there(self) -> Self:
+        needy = [metric for metric in self.metrics if metric in ("rouge_l", "exact_match")]
+        if needy and self.dataset is None:
+            raise ValueError(f"metrics {', '.join(needy)} need reference answers: give dataset=, or metrics=[stop_share]")
+        return self
+
+
+class DriftConfig(JobConfig):
+    """One window of traffic against another."""
+
+    name: str = Field(default="drift", min_length=1)
+    """Name of the report, as it appears in MLflow."""
+    endpoint: str | None = Field(default=None)
+    """Endpoint document, or its folder, whose capture is read; give this or `exchanges`."""
+    exchanges: str | None = Field(default=None)
+    """Folder of exchange logs; give this or `endpoint`."""
+    reference: TrafficWindow = Field(default=TrafficWindow())
+    """The traffic that is known to be good."""
+    current: TrafficWindow = Field(default=TrafficWindow())
+    """The traffic in question."""
+    text: Literal["prompt", "response"] = Field(default="prompt")
+    """What is described: the last user message of a request, or the answer."""
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    """Chance of a false alarm, over all tests together."""
+    min_rows: int = Field(default=50, ge=10)
+    """With fewer different prompts in a window the verdict is not_enough_data."""
+    min_shift: float = Field(default=0.2, ge=0)
+    """Smallest change that counts, as the shift of a normal distribution in standard deviations; large windows find smaller ones."""
+    evidently: bool = Field(default=True)
+    """Whether Evidently's report is written beside ours."""
+    seed: int = Field(default=0)
+    """Seed of the permutations."""
+
+    @model_validator(mode="after")
+    def _one_log_is_named(self) -> Self:
+        if (self.endpoint is None) == (self.exchanges is None):
+            raise ValueError("give either endpoint= (its capture is read) or exchanges= (a folder of exchange logs)")
+        return self

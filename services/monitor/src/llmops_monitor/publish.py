@@ -1,0 +1,69 @@
+"""The last steps of every report: MLflow, the parts, and the document that names them."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llmops_monitor.config import CompareConfig, DriftConfig
+from llmops_shared.contracts.dataset import DatasetManifest
+from llmops_shared.contracts.document import Reference
+from llmops_shared.contracts.report import Measurement, Report, Verdict
+from llmops_shared.documents import describe, document_uri, read_document, sha256, store_part, write_document
+from llmops_shared.store import store_for
+from llmops_shared.tracking import Run, tracked
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All of a report but where it is kept."""
+
+    report: Literal["shadow", "drift"]
+    subjects: dict[str, Reference]
+    measurements: Sequence[Measurement]
+    verdict: Verdict
+    reasons: list[str]
+    files: Mapping[str, tuple[str, bytes]]
+    """By role: file name and content."""
+
+
+def publish(config: CompareConfig | DriftConfig, findings: Findings, dataset: str | None = None) -> Report:
+    """Records the findings in MLflow (tag `llmops.stage` = `monitor`), writes the parts, and last the document.
+
+    `dataset` is the DatasetManifest with the reference answers.
+    """
+    with tracked(config.tracking, "monitor", config.name) as run, tempfile.TemporaryDirectory() as scratch:
+        run.parameters(config.model_dump(mode="json", exclude={"tracking"}))
+        run.metrics({figure.name: figure.value for figure in findings.measurements})
+        if dataset is not None:
+            record_dataset(run, dataset)
+        parts = {}
+        for role, (name, content) in findings.files.items():
+            path = Path(scratch) / name
+            path.write_bytes(content)
+            parts[role] = describe(path, name)
+            run.artifact(path)
+        report = Report(
+            report=findings.report,
+            name=config.name,
+            subjects=findings.subjects,
+            measurements=list(findings.measurements),
+            verdict=findings.verdict,
+            reasons=findings.reasons,
+            parts=parts,
+            mlflow_run_id=run.run_id,
+        )
+        document = Path(scratch) / Report.file_name
+        document.write_bytes(report.to_json())
+        run.artifact(document)
+        for name, content in findings.files.values():
+            store_part(config.out, name, content)
+        write_document(config.out, report)
+    return report
+
+
+def record_dataset(run: Run, uri: str) -> None:
+    """Names the dataset as an input of the run."""
+    place = document_uri(uri, DatasetManifest)
+    run.dataset(read_document(place, DatasetManifest), place, sha256(store_for(place).read(place)), "reference")

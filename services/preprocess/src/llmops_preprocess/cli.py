@@ -1,0 +1,39 @@
+"""The command `llmops-preprocess`."""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from llmops_preprocess.config import PreprocessConfig
+from llmops_preprocess.index_config import IndexConfig
+from llmops_shared.command import Verb, run_command
+
+if TYPE_CHECKING:
+    from llmops_shared.contracts import DatasetManifest, RetrievalIndex
+
+
+def run(config: PreprocessConfig) -> "DatasetManifest":
+    from llmops_preprocess.dataset import make_dataset
+
+    return make_dataset(config)
+
+
+def index(config: IndexConfig) -> "RetrievalIndex":
+    from llmops_preprocess.index import build_index
+
+    return build_index(config)
+
+
+VERBS: list[Verb[Any]] = [
+    Verb("run", "makes a dataset of raw text: filtered, deduplicated, split, tokenized and packed", PreprocessConfig, run),
+    Verb("index", "cuts a text dataset into chunks and makes them searchable by meaning", IndexConfig, index),
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command and returns its exit code."""
+    return run_command("llmops-preprocess", "From raw text to datasets and retrieval indexes.", VERBS, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,39 @@
+"""Normalised text: one form for what looks the same."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import replace
+
+from llmops_preprocess.record import Record, Stage, keep
+
+# controls without a meaning in text, byte order marks, zero-width signs that hide differences; not the joiners of Indic and Arabic script
+INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060]")
+TRAILING_SPACE = re.compile(r"[ \t]+$", re.MULTILINE)
+BLANK_LINES = re.compile(r"\n{3,}")
+
+
+def normalise_text(text: str) -> str:
+    """NFC, `\\n` line ends, no control characters, no space at line ends, at most one blank line in a row."""
+    text = unicodedata.normalize("NFC", text).replace("\r\n", "\n").replace("\r", "\n")
+    text = INVISIBLE.sub("", text)
+    return BLANK_LINES.sub("\n\n", TRAILING_SPACE.sub("", text)).strip()
+
+
+def normalise(records: Sequence[Record]) -> Stage:
+    """Every record with normalised text; those left without, or with a turn that says nothing, are dropped as `empty`."""
+    return keep("normalise", [normalised(record) for record in records], lambda record: "empty" if is_empty(record) else None)
+
+
+def is_empty(record: Record) -> bool:
+    """Whether there is nothing to read, or nothing in one of the turns."""
+    return not record.text or not all(message.content for message in record.messages)
+
+
+def normalised(record: Record) -> Record:
+    """The record with its text, its facts and its turns in normal form."""
+    definition = record.definition
+    if definition is not None:
+        definition = replace(definition, docstring=normalise_text(definition.docstring))
+    messages = tuple(message.model_copy(update={"content": normalise_text(message.content)}) for message in record.messages)
+    return replace(record, text=normalise_text(record.text), definition=definition, messages=messages)

@@ -1,0 +1,38 @@
+"""The HTTP face: which route is what."""
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.routing import Route
+
+from llmops_serve import chat, tgi
+from llmops_serve.gateway import Gateway
+from llmops_serve.wire import HANDLED, Arrivals, on_error
+
+POST = {
+    "/": tgi.compat_generate,
+    "/generate": tgi.generate,
+    "/generate_stream": tgi.generate_stream,
+    "/invocations": tgi.invocations,
+    "/tokenize": tgi.tokenize,
+    "/chat_tokenize": tgi.chat_tokenize,
+    "/v1/chat/completions": chat.chat_completions,
+    "/v1/completions": chat.completions,
+}
+GET = {
+    "/info": tgi.show_info,
+    "/health": tgi.health,
+    "/ping": tgi.health,
+    "/metrics": tgi.show_metrics,
+    "/v1/models": chat.models,
+}
+
+
+def make_app(gateway: Gateway, max_payload_bytes: int, max_concurrent_requests: int) -> Starlette:
+    """The ASGI app of a gateway."""
+    routes = [Route(path, handler, methods=["POST"]) for path, handler in POST.items()]
+    routes += [Route(path, handler, methods=["GET"]) for path, handler in GET.items()]
+    app = Starlette(routes=routes, middleware=[Middleware(Arrivals)], exception_handlers=dict.fromkeys(HANDLED, on_error))
+    app.state.gateway = gateway
+    app.state.max_payload_bytes = max_payload_bytes
+    app.state.max_concurrent_requests = max_concurrent_requests
+    return app

@@ -1,0 +1,177 @@
+"""OpenAI's routes as TGI serves them: `/v1/chat/completions`, `/v1/completions` and `/v1/models`."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from llmops_serve.engines.engine import Step
+from llmops_serve.gateway import Ask, Gateway, Job, RequestError
+from llmops_serve.requests import ChatBody, CompletionBody
+from llmops_serve.wire import EventStream, begun, event, gateway_of, plain_ask, read_body, to_the_end, unless_gone
+
+FINISH = {"eos_token": "stop", "stop_sequence": "stop", "length": "length"}
+
+
+async def chat_completions(request: Request) -> Response:
+    """POST /v1/chat/completions."""
+    return await chat_response(request, await read_body(request, ChatBody), "/v1/chat/completions")
+
+
+async def completions(request: Request) -> Response:
+    """POST /v1/completions."""
+    return await completion_response(request, await read_body(request, CompletionBody), "/v1/completions")
+
+
+async def models(request: Request) -> Response:
+    """GET /v1/models: the endpoint is the one model."""
+    entry = {"id": gateway_of(request).endpoint.name, "object": "model", "created": 0, "owned_by": "llmops"}
+    return JSONResponse({"object": "list", "data": [entry]})
+
+
+async def chat_response(request: Request, body: ChatBody, route: str) -> Response:
+    """The answer to a conversation, at once or as a stream."""
+    gateway, arrival = gateway_of(request), request.state.arrival
+    ask = Ask(
+        request_id=arrival.request_id,
+        route=route,
+        arrived=arrival.arrived,
+        time=arrival.time,
+        messages=[message.message() for message in body.messages],
+        is_chat=True,
+        sampling=body.sampling(),
+        max_new_tokens=body.max_new_tokens,
+        retrieval=body.retrieval,
+        metadata=body.metadata or {},
+    )
+    job = await unless_gone(request, gateway.prepare(ask))
+    if body.stream:
+        begun_steps = await begun(request, gateway.answer(job))
+        return EventStream(to_the_end(chat_events(gateway, job, body, begun_steps)))
+    steps = await unless_gone(request, collect(gateway, job))
+    choice = {
+        "index": 0,
+        "message": {"role": "assistant", "content": text_of(steps)},
+        "finish_reason": FINISH[str(steps[-1].finish)],
+        "logprobs": {"content": [logprob(job, step) for step in steps]} if body.logprobs else None,
+    }
+    answer = {**head(gateway, job, "chat.completion"), "choices": [choice], "usage": usage([(job, len(steps))])}
+    return JSONResponse({**answer, **citations(job)})
+
+
+async def chat_events(gateway: Gateway, job: Job, body: ChatBody, steps: AsyncGenerator[Step, None]) -> AsyncGenerator[str, None]:
+    """A ChatCompletionChunk a token; the first one has the citations, the last one the usage when asked for."""
+    shared = {**head(gateway, job, "chat.completion.chunk"), **({"usage": None} if body.includes_usage else {})}
+    extra, number = citations(job), 0
+    async with aclosing(steps):
+        async for step in steps:
+            number += 1
+            choice = {
+                "index": 0,
+                "delta": {"role": "assistant", "content": step.text},
+                "finish_reason": None if step.finish is None else FINISH[step.finish],
+                "logprobs": {"content": [logprob(job, step)]} if body.logprobs else None,
+            }
+            yield event({**shared, "choices": [choice], **extra})
+            extra = {}
+    if body.includes_usage:
+        yield event({**shared, "choices": [], "usage": usage([(job, number)])})
+    yield event("[DONE]")
+
+
+def citations(job: Job) -> dict[str, Any]:
+    """Where the context came from; nothing when none was asked for."""
+    if job.context is None:
+        return {}
+    chunks = [
+        {"chunk_id": one.chunk.chunk_id, "document_id": one.chunk.document_id, "score": one.chunk.score, "num_tokens": one.num_tokens}
+        for one in job.used
+    ]
+    return {"retrieval": {"index_sha256": job.context.index_sha256, "chunks": chunks}}
+
+
+def logprob(job: Job, step: Step) -> dict[str, Any]:
+    """A ChatCompletionLogprob."""
+    return {"token": job.served.text.token(step.token_id), "logprob": step.logprob, "top_logprobs": []}
+
+
+async def completion_response(request: Request, body: CompletionBody, route: str) -> Response:
+    """The answers to one prompt or several, at once or as a stream."""
+    gateway = gateway_of(request)
+    limit = gateway.primary.limits.max_client_batch_size
+    if len(body.prompt) > limit:
+        raise RequestError(f"`prompt` takes at most {limit} prompts. Given: {len(body.prompt)}")
+    sampling = body.sampling(body.repetition_penalty)
+    numbers = range(len(body.prompt)) if len(body.prompt) > 1 else [None]
+    asks = [
+        plain_ask(request, route, prompt, sampling, body.max_tokens, metadata=body.metadata, number=number)
+        for number, prompt in zip(numbers, body.prompt, strict=True)
+    ]
+    jobs = [await unless_gone(request, gateway.prepare(ask)) for ask in asks]
+    if body.stream:
+        first = await begun(request, gateway.answer(jobs[0]))
+        return EventStream(to_the_end(completion_events(gateway, jobs, first, body.includes_usage)))
+    answers = await unless_gone(request, collect_all(gateway, jobs))
+    choices = [
+        {"index": index, "text": text_of(steps), "finish_reason": FINISH[str(steps[-1].finish)], "logprobs": None}
+        for index, steps in enumerate(answers)
+    ]
+    counts = usage([(job, len(steps)) for job, steps in zip(jobs, answers, strict=True)])
+    return JSONResponse({**head(gateway, jobs[0], "text_completion"), "choices": choices, "usage": counts})
+
+
+async def completion_events(
+    gateway: Gateway, jobs: Sequence[Job], first: AsyncGenerator[Step, None], includes_usage: bool
+) -> AsyncGenerator[str, None]:
+    """A Chunk a token, one prompt after the other; the first one's answer has begun already."""
+    shared, counts = head(gateway, jobs[0], "text_completion"), list[tuple[Job, int]]()
+    async with aclosing(first):
+        for index, job in enumerate(jobs):
+            number = 0
+            async with aclosing(first if index == 0 else gateway.answer(job)) as steps:
+                async for step in steps:
+                    number += 1
+                    finish = "" if step.finish is None else FINISH[step.finish]
+                    yield event({**shared, "choices": [{"index": index, "text": step.text, "finish_reason": finish, "logprobs": None}]})
+            counts.append((job, number))
+    if includes_usage:
+        yield event({**shared, "choices": [], "usage": usage(counts)})
+    yield event("[DONE]")
+
+
+async def collect(gateway: Gateway, job: Job) -> list[Step]:
+    """The whole answer."""
+    async with aclosing(gateway.answer(job)) as steps:
+        return [step async for step in steps]
+
+
+async def collect_all(gateway: Gateway, jobs: Sequence[Job]) -> list[list[Step]]:
+    """The answers of several jobs at a time; when one fails, the others are ended."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(collect(gateway, job)) for job in jobs]
+    return [task.result() for task in tasks]
+
+
+def head(gateway: Gateway, job: Job, kind: str) -> dict[str, Any]:
+    """What every OpenAI object begins with; the fingerprint names the package that answered."""
+    return {
+        "id": job.ask.request_id,
+        "object": kind,
+        "created": int(job.ask.time.timestamp()),
+        "model": gateway.endpoint.name,
+        "system_fingerprint": job.served.variant.package.sha256[:12],
+    }
+
+
+def usage(counts: Sequence[tuple[Job, int]]) -> dict[str, int]:
+    """Token counts of jobs and their answers."""
+    prompt, completion = sum(len(job.prompt.token_ids) for job, _ in counts), sum(number for _, number in counts)
+    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+
+
+def text_of(steps: Sequence[Step]) -> str:
+    """The answer's text."""
+    return "".join(step.text for step in steps)

@@ -1,0 +1,119 @@
+"""Settings of `llmops-serve deploy`, `shadow`, `promote`, `run` and `replay`."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from llmops_shared.config import Config, JobConfig
+
+NAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})$"
+
+
+class DeployConfig(JobConfig):
+    """The first generation of an endpoint."""
+
+    name: str = Field(pattern=NAME)
+    """Name of the endpoint: letters, digits and hyphens."""
+    package: str = Field(min_length=1)
+    """ModelPackage to serve, or its folder."""
+    index: str | None = Field(default=None)
+    """RetrievalIndex for requests that ask for context, or its folder; not given: such requests are refused."""
+    num_chunks: int = Field(default=3, ge=1)
+    """Chunks put in front of a question that asks for context, as far as they fit."""
+    capture: str | None = Field(default=None)
+    """Folder of the exchange log, local or `s3://`; not given: nothing is kept."""
+    capture_sample_rate: float = Field(default=1.0, ge=0, le=1)
+    """Share of requests kept in the exchange log."""
+
+
+class ShadowConfig(JobConfig):
+    """The next generation of an endpoint, with a shadow variant."""
+
+    endpoint: str = Field(min_length=1)
+    """Endpoint document to start from, or its folder; it has one production variant and no shadow."""
+    package: str = Field(min_length=1)
+    """ModelPackage that gets a copy of the traffic, or its folder."""
+    name: str = Field(default="shadow", pattern=NAME)
+    """Name of the shadow variant."""
+
+
+class PromoteConfig(JobConfig):
+    """The next generation of an endpoint, with the shadow's package in production."""
+
+    endpoint: str = Field(min_length=1)
+    """Endpoint document with a shadow variant, or its folder."""
+    report: str = Field(min_length=1)
+    """Shadow Report about this endpoint, or its folder; anything but the verdict `promote` exits with 3."""
+
+
+class RunConfig(Config):
+    """A server that realizes an Endpoint document."""
+
+    endpoint: str = Field(min_length=1)
+    """Endpoint document, or its folder."""
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on."""
+    port: int = Field(default=8080, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one and logs it."""
+    threads: int = Field(default=1, ge=1)
+    """CPU threads of each variant's model. More than one slows small models down, and all of them on a busy machine."""
+    max_concurrent_requests: int = Field(default=128, ge=1)
+    """Requests a variant takes at a time, waiting ones included; one more is answered with 429."""
+    max_batch_size: int = Field(default=32, ge=1)
+    """Requests a model steps together; the others wait."""
+    max_total_tokens: int | None = Field(default=None, ge=2)
+    """Prompt and answer together; not given: what the package's model can take."""
+    max_input_tokens: int | None = Field(default=None, ge=1)
+    """Longest prompt; not given: one token less than `max_total_tokens`."""
+    max_stop_sequences: int = Field(default=4, ge=1)
+    """Stop sequences in one request."""
+    max_client_batch_size: int = Field(default=4, ge=1)
+    """Prompts in one `/v1/completions` request."""
+    max_payload_bytes: int = Field(default=2_000_000, ge=1)
+    """Largest request body; a larger one is answered with 413."""
+    max_shadow_queue: int = Field(default=1000, ge=1)
+    """Copies that wait for the shadow variant; more are dropped and counted."""
+    start_timeout_s: float = Field(default=300, gt=0)
+    """Time a model gets to load."""
+    drain_timeout_s: float = Field(default=60, ge=0)
+    """After SIGTERM: time for running requests to finish, and then again for waiting shadow copies."""
+
+
+class Prompts(Config):
+    """Prompts of one dataset, sent as one window of traffic."""
+
+    dataset: str = Field(min_length=1)
+    """Chat DatasetManifest, or its folder; the last message of a row is the answer and is not sent."""
+    split: str = Field(default="test", min_length=1)
+    """Split to take rows from."""
+    limit: int = Field(default=200, ge=1)
+    """Rows sent; the same ones each time, drawn by their ids."""
+    retrieval: bool = Field(default=False)
+    """Whether the requests ask for context from the endpoint's index."""
+    max_tokens: int = Field(default=48, ge=1)
+    """Longest answer."""
+
+
+class ReplayConfig(JobConfig):
+    """Prompts of datasets, sent to an endpoint by the `openai` client."""
+
+    name: str = Field(default="replay", min_length=1)
+    """Name of the report, as it appears in MLflow."""
+    endpoint: str | None = Field(default=None)
+    """Endpoint document, or its folder: a server is started for it and stopped at the end. Give this or `url`."""
+    url: str | None = Field(default=None, pattern=r"^https?://")
+    """A running server, such as `http://127.0.0.1:8080`. Give this or `endpoint`."""
+    prompts: dict[str, Prompts] = Field(min_length=1)
+    """By name of the window: `prompts.in_domain.dataset=build/loop/chat`; keys are dataset, split, limit, retrieval, max_tokens."""
+    concurrency: int = Field(default=8, ge=1)
+    """Requests under way at a time."""
+    timeout_s: float = Field(default=120, gt=0)
+    """Time one request may take before it counts as an error."""
+    server_threads: int = Field(default=1, ge=1)
+    """`threads` of the server that is started."""
+
+    @model_validator(mode="after")
+    def _names_one_server(self) -> Self:
+        if (self.endpoint is None) == (self.url is None):
+            raise ValueError("give either endpoint= (a server is started) or url= (one that runs already)")
+        return self

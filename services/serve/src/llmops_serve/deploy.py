@@ -1,0 +1,87 @@
+"""`llmops-serve deploy` and `shadow`: the first Endpoint document of an endpoint, and the next one with a shadow variant."""
+
+import logging
+
+from llmops_serve.config import DeployConfig, ShadowConfig
+from llmops_serve.history import moved, record
+from llmops_shared.contracts import Endpoint, ModelPackage, RetrievalIndex
+from llmops_shared.contracts.endpoint import Capture, Retrieval, Variant
+from llmops_shared.documents import document_uri, read_document, refer, write_document
+from llmops_shared.errors import LlmopsError
+from llmops_shared.resume import digest_of, finished
+from llmops_shared.store import folder_of, relative
+from llmops_shared.tracking import point_alias
+
+logger = logging.getLogger(__name__)
+
+
+def deploy(config: DeployConfig) -> Endpoint:
+    """Reads a ModelPackage and, if given, a RetrievalIndex; writes generation 1 and points the alias `champion` at the package."""
+    inputs = {"package": digest_of(config.package, ModelPackage)}
+    if config.index is not None:
+        inputs["index"] = digest_of(config.index, RetrievalIndex)
+    if kept := finished(config, Endpoint, inputs):
+        return kept
+
+    folder = folder_of(document_uri(config.out, Endpoint))
+    package = read_document(config.package, ModelPackage)
+    retrieval = None
+    if config.index is not None:
+        read_document(config.index, RetrievalIndex)
+        retrieval = Retrieval(index=refer(config.index, RetrievalIndex, folder), num_chunks=config.num_chunks)
+    capture = None
+    if config.capture is not None:
+        capture = Capture(uri=relative(config.capture, folder), sample_rate=config.capture_sample_rate)
+    endpoint = Endpoint(
+        name=config.name,
+        generation=1,
+        previous=None,
+        reason=f"deploy {package.name}",
+        evidence=None,
+        variants=[Variant(name="production", package=refer(config.package, ModelPackage, folder))],
+        retrieval=retrieval,
+        capture=capture,
+    )
+    record(config.tracking, endpoint, {"production": package})
+    if package.registered_model is not None:
+        point_alias(config.tracking, package.registered_model, "champion")
+    write_document(config.out, endpoint)
+    return endpoint
+
+
+def shadow(config: ShadowConfig) -> Endpoint:
+    """Reads an Endpoint and a ModelPackage; writes the next generation, in which the package gets a copy of the traffic."""
+    inputs = {"endpoint": digest_of(config.endpoint, Endpoint), "package": digest_of(config.package, ModelPackage)}
+    if kept := finished(config, Endpoint, inputs):
+        return kept
+
+    place = document_uri(config.endpoint, Endpoint)
+    before = read_document(place, Endpoint)
+    check_room_for_a_shadow(before, place, config.name)
+    folder = folder_of(document_uri(config.out, Endpoint))
+    package = read_document(config.package, ModelPackage)
+    endpoint = moved(before, folder_of(place), folder).model_copy(
+        update={
+            "generation": before.generation + 1,
+            "previous": refer(place, Endpoint, folder),
+            "reason": f"shadow {package.name}",
+            "evidence": None,
+        }
+    )
+    variant = Variant(name=config.name, package=refer(config.package, ModelPackage, folder), shadow=True)
+    endpoint = endpoint.model_copy(update={"variants": [*endpoint.variants, variant]})
+    record(config.tracking, endpoint, {config.name: package})
+    write_document(config.out, endpoint)
+    return endpoint
+
+
+def check_room_for_a_shadow(endpoint: Endpoint, place: str, name: str) -> None:
+    """Raises LlmopsError when the endpoint cannot take a shadow variant of this name."""
+    shadow = endpoint.shadow()
+    if shadow is not None:
+        raise LlmopsError(f"{place}: has the shadow variant {shadow.name} already; promote it, or start from the generation before")
+    if len(endpoint.production()) > 1:
+        names = ", ".join(variant.name for variant in endpoint.production())
+        raise LlmopsError(f"{place}: has several production variants ({names}); a shadow needs exactly one beside it")
+    if name in {variant.name for variant in endpoint.variants}:
+        raise LlmopsError(f"{place}: has a variant {name} already; give the shadow another name=")

@@ -1,0 +1,1 @@
+"""What runs a model: the port and its implementations."""

@@ -1,0 +1,154 @@
+"""The laptop's engine: the model in a child process of the server, on the CPU, with continuous batching."""
+
+import asyncio
+import atexit
+import json
+import logging
+import multiprocessing
+import queue
+import threading
+from collections.abc import AsyncGenerator
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerProcess
+
+from llmops_serve.engines.child import work
+from llmops_serve.engines.engine import EngineError, OverloadError, Prompt, Sampling, Step
+from llmops_serve.engines.messages import Cancel, Failed, Generate, Ready, Steps, Unloadable, WorkerSettings
+from llmops_shared.errors import LlmopsError
+
+logger = logging.getLogger(__name__)
+
+Message = Step | EngineError
+
+
+class InProcessEngine:
+    """One model in a child process. All methods are called on one event loop."""
+
+    def __init__(self, name: str, settings: WorkerSettings, max_requests: int, start_timeout_s: float) -> None:
+        self._name = name
+        self._settings = settings
+        self._max_requests = max_requests
+        self._start_timeout_s = start_timeout_s
+        self._streams: dict[int, asyncio.Queue[Message]] = {}
+        self._number = 0
+        self._failure: str | None = None
+        self._loaded: asyncio.Future[None] | None = None
+        self._process: ForkServerProcess | None = None
+        self._connection: Connection | None = None
+        self._outbox: queue.SimpleQueue[Generate | Cancel | None] = queue.SimpleQueue()
+
+    def start(self) -> None:
+        context = multiprocessing.get_context("forkserver")
+        # torch and the model's code are loaded once, in the fork server, and shared by the models of all variants
+        context.set_forkserver_preload(["llmops_serve.engines.worker", modelling_module(self._settings)])
+        self._connection, theirs = context.Pipe()
+        self._process = context.Process(target=work, args=(theirs, self._settings), name=f"model-{self._name}", daemon=True)
+        self._process.start()
+        theirs.close()
+        atexit.register(self._connection.close)  # the worker ends with the pipe; without this a crashing server would wait for it
+        loop = asyncio.get_running_loop()
+        self._loaded = loop.create_future()
+        loop.add_reader(self._connection.fileno(), self._receive)
+        # a model that hangs stops reading its pipe; only this thread then waits for it
+        threading.Thread(target=send_all, args=(self._connection, self._outbox), daemon=True).start()
+
+    async def ready(self) -> None:
+        assert self._loaded is not None
+        try:
+            await asyncio.wait_for(asyncio.shield(self._loaded), self._start_timeout_s)
+        except TimeoutError as error:
+            raise LlmopsError(
+                f"variant {self._name}: {self._settings.model} did not load in {self._start_timeout_s:g} s; raise start_timeout_s"
+            ) from error
+
+    def failure(self) -> str | None:
+        return self._failure
+
+    def num_requests(self) -> int:
+        return len(self._streams)
+
+    async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Step, None]:
+        if self._failure is not None:
+            raise EngineError(self._failure)
+        if len(self._streams) >= self._max_requests:
+            raise OverloadError(f"{self._max_requests} requests are under way")
+        self._number += 1
+        number = self._number
+        stream = self._streams[number] = asyncio.Queue()
+        self._outbox.put(Generate(number, prompt, sampling))
+        finished = False
+        try:
+            while not finished:
+                message = await stream.get()
+                finished = isinstance(message, EngineError) or message.finish is not None
+                if isinstance(message, EngineError):
+                    raise message
+                yield message
+        finally:
+            del self._streams[number]
+            if not finished:
+                self._outbox.put(Cancel(number))
+
+    async def stop(self) -> None:
+        if self._process is None or self._connection is None:
+            return
+        atexit.unregister(self._connection.close)
+        asyncio.get_running_loop().remove_reader(self._connection.fileno())
+        if self._loaded is not None:
+            self._loaded.cancel()
+        self._fail("the server is stopping")
+        self._outbox.put(None)  # ends the sender, which closes the pipe, upon which the worker ends
+        await asyncio.to_thread(self._process.join, 5)
+        if self._process.exitcode is None:
+            logger.warning("variant %s: the model does not end; killed", self._name)
+            self._process.kill()
+            await asyncio.to_thread(self._process.join)
+
+    def _receive(self) -> None:
+        """Hands on what the worker sent; the event loop calls it when there is something."""
+        assert self._connection is not None and self._loaded is not None
+        try:
+            while self._connection.poll():
+                match self._connection.recv():
+                    case Steps(steps):
+                        for number, step in steps:
+                            if stream := self._streams.get(number):
+                                stream.put_nowait(step)
+                    case Failed(numbers, reason):
+                        logger.error("variant %s: %d answers failed: %s", self._name, len(numbers), reason)
+                        for number in numbers:
+                            if stream := self._streams.get(number):
+                                stream.put_nowait(EngineError(reason))
+                    case Ready():
+                        self._loaded.set_result(None)
+                    case Unloadable(reason):
+                        self._loaded.set_exception(LlmopsError(f"variant {self._name}: {reason}"))
+                        self._failure = reason
+        except (EOFError, ConnectionResetError):
+            asyncio.get_running_loop().remove_reader(self._connection.fileno())
+            if self._failure is None:
+                logger.error("variant %s: the model's process ended", self._name)
+                self._fail("the model's process ended; restart the server")
+
+    def _fail(self, reason: str) -> None:
+        self._failure = reason
+        for stream in self._streams.values():
+            stream.put_nowait(EngineError(reason))
+        if self._loaded is not None and not self._loaded.done():
+            self._loaded.set_exception(LlmopsError(f"variant {self._name}: {reason}; see the log above"))
+
+
+def send_all(connection: Connection, outbox: "queue.SimpleQueue[Generate | Cancel | None]") -> None:
+    """Sends what is put into the outbox, until None; then closes the pipe."""
+    while (message := outbox.get()) is not None:
+        try:
+            connection.send(message)
+        except OSError:
+            return  # the reader sees the same end and tells everyone
+    connection.close()
+
+
+def modelling_module(settings: WorkerSettings) -> str:
+    """Where transformers keeps the code of this model; a module that does not exist is not preloaded, and no error."""
+    kind = json.loads((settings.model / "config.json").read_text(encoding="utf-8"))["model_type"]
+    return f"transformers.models.{kind}.modeling_{kind}"

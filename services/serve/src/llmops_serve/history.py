@@ -1,0 +1,41 @@
+"""What every new generation of an endpoint needs: references seen from its own folder, and a record in MLflow."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmops_shared.config import Tracking
+from llmops_shared.contracts import Endpoint, ModelPackage, Reference
+from llmops_shared.store import join, relative
+from llmops_shared.tracking import tracked
+
+
+def moved(endpoint: Endpoint, folder: str, to: str) -> Endpoint:
+    """The endpoint with its relative URIs, which start at `folder`, rewritten to start at the folder `to`."""
+
+    def move(reference: Reference) -> Reference:
+        return reference.model_copy(update={"uri": relative(join(folder, reference.uri), to)})
+
+    variants = [variant.model_copy(update={"package": move(variant.package)}) for variant in endpoint.variants]
+    retrieval, capture = endpoint.retrieval, endpoint.capture
+    if retrieval is not None:
+        retrieval = retrieval.model_copy(update={"index": move(retrieval.index)})
+    if capture is not None:
+        capture = capture.model_copy(update={"uri": relative(join(folder, capture.uri), to)})
+    return endpoint.model_copy(update={"variants": variants, "retrieval": retrieval, "capture": capture})
+
+
+def record(tracking: Tracking, endpoint: Endpoint, packages: Mapping[str, ModelPackage]) -> None:
+    """Keeps a generation in MLflow: what changed and why, and the document itself; `packages` are the new ones by variant."""
+    with tracked(tracking, "serve", f"{endpoint.name}-{endpoint.generation}") as run:
+        variants = {
+            variant.name: {"package_sha256": variant.package.sha256, "weight": variant.weight, "shadow": variant.shadow}
+            for variant in endpoint.variants
+        }
+        run.parameters({"endpoint": endpoint.name, "reason": endpoint.reason, "variants": variants})
+        run.parameters({f"package.{name}": package.name for name, package in packages.items()})
+        run.metrics({"generation": endpoint.generation})
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / endpoint.file_name
+            path.write_bytes(endpoint.to_json())
+            run.artifact(path)

@@ -1,0 +1,201 @@
+"""Bodies of requests: TGI's and OpenAI's. What the engine cannot do is refused by name, never ignored."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from llmops_serve.engines.engine import Sampling
+from llmops_shared.contracts.exchange import Message
+
+
+class Body(BaseModel):
+    """A request's body; fields nobody knows are tolerated, as clients send many."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+def refuse(body: BaseModel, unsupported: dict[str, tuple[Any, ...]]) -> None:
+    """Raises ValueError for a field with a value other than those that change nothing."""
+    for name, harmless in unsupported.items():
+        if getattr(body, name) not in harmless:
+            raise ValueError(f"`{name}` is not supported by this engine")
+
+
+class GenerateParameters(Body):
+    """`parameters` of TGI's routes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    max_new_tokens: int | None = Field(default=None, ge=1)
+    do_sample: bool = False
+    temperature: float | None = Field(default=None, gt=0)
+    top_k: int | None = Field(default=None, gt=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    typical_p: float | None = Field(default=None, gt=0, le=1)
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    stop: list[Annotated[str, Field(min_length=1)]] = []
+    truncate: int | None = Field(default=None, ge=1)
+    return_full_text: bool | None = None
+    details: bool = False
+    decoder_input_details: bool = False
+    best_of: int | None = None
+    frequency_penalty: float | None = None
+    watermark: bool = False
+    grammar: Any = None
+    top_n_tokens: int | None = None
+    adapter_id: str | None = None
+
+    @model_validator(mode="after")
+    def _is_supported(self) -> Self:
+        harmless = {"best_of": (None, 1), "frequency_penalty": (None, 0), "watermark": (False,)}
+        refuse(self, {**harmless, "grammar": (None,), "top_n_tokens": (None, 0), "adapter_id": (None,)})
+        return self
+
+    def sampling(self) -> Sampling:
+        """As TGI reads them: a warper other than its neutral value means sampling, `do_sample` or not."""
+        warps = self.temperature not in (None, 1.0) or self.top_k is not None
+        warps = warps or self.top_p not in (None, 1.0) or self.typical_p not in (None, 1.0)
+        return Sampling(
+            max_new_tokens=self.max_new_tokens or 1,
+            do_sample=self.do_sample or warps,
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            typical_p=self.typical_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+            stop=tuple(self.stop),
+            prompt_logprobs=self.decoder_input_details,
+        )
+
+
+class GenerateBody(Body):
+    """Body of `/generate`, `/generate_stream`, and with `stream` of `/` and `/invocations`."""
+
+    inputs: str
+    parameters: GenerateParameters = GenerateParameters()
+    stream: bool = False
+
+
+class TokenizeBody(Body):
+    """Body of `/tokenize`."""
+
+    inputs: str
+    add_special_tokens: bool = True
+
+
+def as_list(value: Any) -> Any:
+    """One string is a list of one."""
+    return [value] if isinstance(value, str) else [] if value is None else value
+
+
+Stop = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(as_list)]
+
+
+class StreamOptions(Body):
+    """`stream_options` of OpenAI's routes."""
+
+    include_usage: bool = False
+
+
+class OpenAIBody(Body):
+    """What OpenAI's two routes have in common."""
+
+    model: str | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    stop: Stop = []
+    stream: bool = False
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: Any = None
+    metadata: dict[str, str] | None = None
+
+    @model_validator(mode="after")
+    def _is_supported(self) -> Self:
+        refuse(self, {"n": (None, 1), "frequency_penalty": (None, 0), "presence_penalty": (None, 0), "logit_bias": (None, {}, [])})
+        return self
+
+    @property
+    def includes_usage(self) -> bool:
+        """Whether a stream ends with the token counts."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    def sampling(self, repetition_penalty: float | None = None) -> Sampling:
+        """As TGI reads them: temperature 0 is greedy, no temperature is 1."""
+        return Sampling(
+            max_new_tokens=self.max_tokens or 1,
+            do_sample=self.temperature != 0,
+            temperature=self.temperature or None,
+            top_p=self.top_p,
+            repetition_penalty=repetition_penalty,
+            seed=self.seed,
+            stop=tuple(self.stop),
+            keep_stop=False,
+        )
+
+
+def as_text(content: Any) -> Any:
+    """A message's content: text, or the text parts OpenAI's clients may send."""
+    if isinstance(content, list):
+        if any(not isinstance(part, dict) or part.get("type") != "text" for part in content):
+            raise ValueError("only text parts are supported by this model")
+        return "".join(str(part.get("text", "")) for part in content)
+    return content
+
+
+class ChatMessage(Body):
+    """One turn. `developer` is OpenAI's newer word for `system`."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[str, BeforeValidator(as_text)]
+
+    def message(self) -> Message:
+        """The same in our own words."""
+        return Message(role="system" if self.role == "developer" else self.role, content=self.content)
+
+
+class ChatBody(OpenAIBody):
+    """Body of `/v1/chat/completions` and `/chat_tokenize`."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = Field(default=None, ge=1)
+    logprobs: bool | None = None
+    top_logprobs: int | None = None
+    tools: Any = None
+    tool_choice: Any = None
+    functions: Any = None
+    response_format: Any = None
+    retrieval: bool = False
+
+    @model_validator(mode="after")
+    def _chat_is_supported(self) -> Self:
+        refuse(self, {"tools": (None, []), "tool_choice": (None, "none", "auto"), "functions": (None, []), "top_logprobs": (None, 0)})
+        refuse(self, {"response_format": (None, {"type": "text"})})
+        return self
+
+    @property
+    def max_new_tokens(self) -> int | None:
+        """OpenAI renamed `max_tokens`; both are sent."""
+        return self.max_completion_tokens or self.max_tokens
+
+
+class CompletionBody(OpenAIBody):
+    """Body of `/v1/completions`."""
+
+    prompt: Annotated[list[str], BeforeValidator(as_list), Field(min_length=1)]
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    suffix: str | None = None
+    echo: bool = False
+    best_of: int | None = None
+    logprobs: int | None = None
+
+    @model_validator(mode="after")
+    def _completion_is_supported(self) -> Self:
+        refuse(self, {"suffix": (None, ""), "echo": (False,), "best_of": (None, 1), "logprobs": (None,)})
+        return self

@@ -1,0 +1,72 @@
+"""Copies of requests on their way to the shadow variant: never waited for by a live answer, dropped when there are too many."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
+
+from llmops_serve.metrics import Metrics
+from llmops_serve.retrieve import Context
+
+if TYPE_CHECKING:
+    from llmops_serve.gateway import Ask
+
+logger = logging.getLogger(__name__)
+
+Copy = Callable[["Ask", Context | None], Awaitable[None]]
+
+
+class ShadowQueue:
+    """A bounded queue and the tasks that answer from it."""
+
+    def __init__(self, copy: Copy, max_waiting: int, metrics: Metrics) -> None:
+        self._copy = copy
+        self._waiting: asyncio.Queue[tuple[Ask, Context | None]] = asyncio.Queue(max_waiting)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._metrics = metrics
+        self._num_under_way = 0
+        self.num_dropped = 0
+
+    def start(self, num_tasks: int) -> None:
+        """Begins to answer, that many copies at a time."""
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(num_tasks)]
+
+    def put(self, ask: "Ask", context: Context | None) -> None:
+        """Takes a copy, or drops and counts it; never waits."""
+        try:
+            self._waiting.put_nowait((ask, context))
+        except asyncio.QueueFull:
+            self._drop(1)
+
+    @property
+    def num_waiting(self) -> int:
+        """Copies not yet begun."""
+        return self._waiting.qsize()
+
+    async def close(self, timeout_s: float) -> None:
+        """Answers what waits, for a bounded time; the rest is dropped and counted."""
+        if self._waiting.qsize():
+            logger.info("%d shadow copies wait; up to %g s for them", self._waiting.qsize(), timeout_s)
+        try:
+            await asyncio.wait_for(self._waiting.join(), timeout_s)
+        except TimeoutError:
+            left = self._waiting.qsize() + self._num_under_way
+            self._drop(left)
+            logger.warning("gave up waiting for the shadow variant: %d copies dropped", left)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _drop(self, number: int) -> None:
+        self.num_dropped += number
+        self._metrics.count("llmops_shadow_dropped", number)
+
+    async def _work(self) -> None:
+        while True:
+            ask, context = await self._waiting.get()
+            self._num_under_way += 1
+            try:
+                await self._copy(ask, context)
+            finally:
+                self._num_under_way -= 1
+                self._waiting.task_done()

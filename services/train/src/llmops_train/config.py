@@ -1,0 +1,184 @@
+"""Settings of train's verbs."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from llmops_shared.config import Config, JobConfig
+
+Measure = Literal["perplexity", "rouge_l", "answer_exact_match", "signature_exact_match", "tokens_per_second"]
+
+
+class ArchitectureConfig(Config):
+    """The Llama that `method: pretrain` starts from; its vocabulary is that of the dataset's tokenizer."""
+
+    hidden_size: int = Field(default=256, ge=8)
+    """Width."""
+    num_layers: int = Field(default=4, ge=1)
+    """Depth."""
+    num_heads: int = Field(default=4, ge=1)
+    """Attention heads; `hidden_size / num_heads` must be even."""
+    intermediate_size: int = Field(default=704, ge=8)
+    """Width inside the feed-forward blocks."""
+    max_position_embeddings: int = Field(default=512, ge=8)
+    """Longest prompt and answer together, in tokens."""
+    tie_embeddings: bool = Field(default=True)
+    """One matrix for input and output embeddings."""
+
+    @model_validator(mode="after")
+    def check_heads(self) -> Self:
+        if self.hidden_size % (2 * self.num_heads):
+            raise ValueError(
+                f"hidden_size {self.hidden_size} must be a multiple of 2 x num_heads {self.num_heads} (rotary positions come in pairs)"
+            )
+        return self
+
+
+class LoraConfig(Config):
+    """The adapter of `method: lora` (Hu et al. 2021, https://arxiv.org/abs/2106.09685), on every linear layer but the output embedding."""
+
+    rank: int = Field(default=16, ge=1)
+    """Width of the adapter matrices."""
+    alpha: float = Field(default=32.0, gt=0)
+    """The adapter counts `alpha / rank` times."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout in front of the adapter."""
+
+
+class OptimizerConfig(Config):
+    """How weights move: AdamW, or Muon for the matrices inside the blocks with AdamW for the rest."""
+
+    kind: Literal["adamw", "muon"] = Field(default="adamw")
+    """`muon` orthogonalises the momentum of each matrix (https://kellerjordan.github.io/posts/muon); for weights, not for adapters."""
+    learning_rate: float = Field(default=1e-3, gt=0)
+    """Peak of AdamW's learning rate."""
+    muon_learning_rate: float = Field(default=0.02, gt=0)
+    """Peak of Muon's learning rate; read with `kind: muon` only."""
+    schedule: Literal["cosine", "linear"] = Field(default="cosine")
+    """How the rate falls from its peak: `cosine` over all steps after the warm-up, `linear` over the last `decay_share`."""
+    warmup_share: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the steps in which the rate rises from 0."""
+    decay_share: float = Field(default=0.5, gt=0, le=1)
+    """Share of the steps in which a `linear` schedule falls; it is constant before (warm-up, stable, decay)."""
+    final_share: float = Field(default=0.0, ge=0, lt=1)
+    """Rate at the last step, as a share of the peak."""
+    weight_decay: float = Field(default=0.1, ge=0)
+    """Decoupled weight decay of matrices; norms have none."""
+    beta1: float = Field(default=0.9, ge=0, lt=1)
+    """AdamW's first moment."""
+    beta2: float = Field(default=0.95, ge=0, lt=1)
+    """AdamW's second moment."""
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    """Gradients longer than this are scaled to it."""
+
+    @model_validator(mode="after")
+    def check_shares(self) -> Self:
+        if self.schedule == "linear" and self.warmup_share + self.decay_share > 1:
+            raise ValueError(f"warmup_share {self.warmup_share} and decay_share {self.decay_share} are more than all steps")
+        return self
+
+
+class TrainConfig(JobConfig):
+    """Settings of `llmops-train run`."""
+
+    name: str = Field(min_length=1)
+    """Name of the run, as MLflow shows it."""
+    method: Literal["pretrain", "full", "lora"]
+    """`pretrain`: from scratch, or on from `model`; `full`: all weights of `model`; `lora`: an adapter for `model`."""
+    dataset: str = Field(min_length=1)
+    """DatasetManifest: its folder or file."""
+    model: str | None = Field(default=None)
+    """Start: folder of a TrainingRun or ModelPackage, model directory, `s3://` prefix, or Hugging Face id; safetensors only."""
+    architecture: ArchitectureConfig | None = Field(default=None)
+    """The new model of `method: pretrain`; forbidden together with `model`."""
+    lora: LoraConfig | None = Field(default=None)
+    """The adapter; `method: lora` only."""
+    optimizer: OptimizerConfig = Field(default=OptimizerConfig())
+    """Optimizer and schedule."""
+    batch_sequences: int = Field(default=8, ge=1)
+    """Packed sequences in one step."""
+    num_epochs: float | None = Field(default=None, gt=0)
+    """Length of training in passes over the train split; exactly one of num_epochs, max_steps, max_tokens."""
+    max_steps: int | None = Field(default=None, ge=1)
+    """Length of training in steps."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Length of training in tokens, padding left out; the step that reaches it is the last."""
+    dtype: Literal["float32", "bfloat16"] = Field(default="float32")
+    """Number format of the arithmetic; weights are float32. `bfloat16` is slow on a processor without AVX512-BF16 or AMX."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """Threads of torch; none: one a core. Another number gives results that differ in the last digits."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of initialisation, data order and dropout."""
+    log_every_steps: int = Field(default=10, ge=1)
+    """Steps between two points of the curves in MLflow."""
+    validate_every_steps: int | None = Field(default=None, ge=1)
+    """Steps between two measurements of the validation loss; none: only at the end."""
+    checkpoint_every_steps: int = Field(default=200, ge=1)
+    """Steps between two checkpoints; a stopped run goes on from the last."""
+
+    @model_validator(mode="after")
+    def check_method(self) -> Self:
+        if self.method != "pretrain" and self.model is None:
+            raise ValueError(f"method {self.method} starts from a model: add `model: ...` (folder, s3:// prefix or Hugging Face id)")
+        if self.architecture is not None and (self.method != "pretrain" or self.model is not None):
+            raise ValueError("architecture describes a new model, so it goes with method pretrain and without model")
+        if self.method == "pretrain" and self.model is None and self.architecture is None:
+            raise ValueError("method pretrain needs either architecture (a new model) or model (to train on from one)")
+        if self.method == "lora" and self.lora is None:
+            raise ValueError("method lora needs `lora: {rank: ..., alpha: ...}`")
+        if self.method != "lora" and self.lora is not None:
+            raise ValueError(f"lora describes an adapter, which method {self.method} does not have; use method lora")
+        if self.method == "lora" and self.optimizer.kind == "muon":
+            raise ValueError("optimizer.kind muon is for weight matrices, not for the thin matrices of an adapter; use adamw")
+        return self
+
+    @model_validator(mode="after")
+    def check_length(self) -> Self:
+        given = [name for name in ("num_epochs", "max_steps", "max_tokens") if getattr(self, name) is not None]
+        if len(given) != 1:
+            raise ValueError(f"give exactly one of num_epochs, max_steps, max_tokens; given: {', '.join(given) or 'none'}")
+        return self
+
+
+class EvaluateConfig(JobConfig):
+    """Settings of `llmops-train evaluate`."""
+
+    run: str = Field(min_length=1)
+    """What to judge: folder of a TrainingRun or ModelPackage."""
+    dataset: str = Field(min_length=1)
+    """DatasetManifest with questions and answers, or with texts (perplexity only): its folder or file."""
+    split: str = Field(default="test", min_length=1)
+    """Split to judge on; it must not have been trained on."""
+    measures: list[Measure] = Field(
+        default=["perplexity", "rouge_l", "answer_exact_match", "signature_exact_match", "tokens_per_second"], min_length=1
+    )
+    """What to measure; one that the split offers no row for is an error, never a gap."""
+    limit: int = Field(default=200, ge=1)
+    """Rows to answer: a seeded sample with equal shares of the question kinds."""
+    perplexity_rows: int = Field(default=1000, ge=1)
+    """Rows to measure perplexity on: a seeded sample of all."""
+    max_new_tokens: int = Field(default=64, ge=1)
+    """Longest answer."""
+    batch_rows: int = Field(default=50, ge=1)
+    """Rows answered or scored at a time."""
+    num_threads: int | None = Field(default=None, ge=1)
+    """Threads of torch; none: one a core."""
+    seed: int = Field(default=0, ge=0)
+    """Seed of the samples and of the bootstrap."""
+
+
+class PackageConfig(JobConfig):
+    """Settings of `llmops-train package`."""
+
+    run: str = Field(min_length=1)
+    """TrainingRun to package: its folder or file."""
+    evaluation: str | None = Field(default=None)
+    """Evaluation Report of that run."""
+    registered_model: str | None = Field(default=None, min_length=1)
+    """Name in MLflow's model registry; the new version gets the alias `challenger`. None: not registered."""
+    layout: Literal["merged", "adapter"] = Field(default="merged")
+    """`merged`: one model directory. `adapter` (method lora only): base model and adapter side by side."""
+    acceptance_prompts: int = Field(default=8, ge=1)
+    """Prompts whose greedy answers must be the same before and after packaging."""
+    acceptance_tokens: int = Field(default=24, ge=1)
+    """Length of those answers in tokens."""

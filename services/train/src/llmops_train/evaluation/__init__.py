@@ -1,0 +1,1 @@
+"""Evaluation: questions chosen, answers generated and scored, figures with intervals, a page to read."""

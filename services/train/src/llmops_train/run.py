@@ -1,0 +1,137 @@
+"""`llmops-train run`: from a dataset, and a model to start from, to a TrainingRun."""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from llmops_shared.contracts import DatasetManifest, Part, TrainingRun
+from llmops_shared.contracts.run import BaseModelSource
+from llmops_shared.documents import document_uri, read_document, refer, store_part, write_document
+from llmops_shared.errors import LlmopsError
+from llmops_shared.resume import digest_of, finished
+from llmops_shared.tracking import tracked
+from llmops_train.config import TrainConfig
+from llmops_train.source import Source, fetch_tokenizer, identify, open_source
+
+logger = logging.getLogger(__name__)
+
+
+def run(config: TrainConfig) -> TrainingRun:
+    """Trains as the config says; a finished run is kept, an interrupted one goes on from its checkpoint."""
+    place = document_uri(config.dataset, DatasetManifest)
+    manifest = read_document(place, DatasetManifest)
+    source = identify(config.model) if config.model else None
+    inputs = {"dataset": digest_of(place, DatasetManifest)} | ({"model": source.sha256} if source else {})
+    kept = finished(config, TrainingRun, inputs)
+    if kept is not None:
+        return kept
+    check_view(config, place, manifest)
+
+    import torch  # these take seconds, which a kept run need not
+
+    from llmops_train.checkpoint import Checkpoint
+    from llmops_train.data import read_split
+    from llmops_train.loop import train
+    from llmops_train.model import count_parameters
+    from llmops_train.optimizer import make_optimizers
+
+    packed, validation = read_split(place, manifest, "train"), read_split(place, manifest, "validation")
+    torch.set_num_threads(config.num_threads or torch.get_num_threads())
+    tokenizer_folder = fetch_tokenizer(place, manifest)
+    model = make_model(config, source, tokenizer_folder, manifest)
+    total, trainable = count_parameters(model), count_parameters(model, trainable=True)
+    logger.info("%s: %s parameters, %s of them trained", config.name, f"{total:,}", f"{trainable:,}")
+
+    with tracked(config.tracking, "train", config.name) as tracking:
+        parameters = {"num_parameters": total, "num_trainable_parameters": trainable, "parent": inputs.get("model", "")[:12]}
+        tracking.parameters({**config.model_dump(exclude={"out", "tracking"}, exclude_none=True), **parameters})
+        tracking.dataset(manifest, place, inputs["dataset"], "training")
+        checkpoint = Checkpoint(config.out, request_digest(config, inputs))
+        progress = train(model, make_optimizers(model, config.optimizer), packed, validation, config, checkpoint, tracking.metrics)
+        weights = store_weights(config, model, tokenizer_folder)
+        figures = progress.curve[-1][1]
+        document = TrainingRun(
+            name=config.name,
+            method=config.method,
+            dataset=refer(place, DatasetManifest, config.out),
+            parent=refer(source.place, TrainingRun, config.out) if source and source.kind == "run" else None,
+            base_model=BaseModelSource(uri=source.given, sha256=source.sha256) if source and source.kind != "run" else None,
+            weights=weights,
+            num_parameters=total,
+            num_trainable_parameters=trainable,
+            num_steps=progress.step,
+            num_tokens=progress.num_tokens,
+            seed=config.seed,
+            metrics={
+                "train_loss": figures["train_loss"],
+                "validation_loss": figures["validation_loss"],
+                "tokens_per_second": progress.num_tokens / progress.train_seconds,
+                "train_seconds": progress.train_seconds,
+            },
+            mlflow_run_id=tracking.run_id,
+            versions={name: importlib.metadata.version(name) for name in ("llmops-train", "torch", "transformers", "peft")},
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            path = Path(scratch) / TrainingRun.file_name
+            path.write_bytes(document.to_json())
+            tracking.artifact(path)
+    write_document(config.out, document)
+    checkpoint.remove()
+    return document
+
+
+def check_view(config: TrainConfig, place: str, manifest: DatasetManifest) -> None:
+    """Raises LlmopsError when the dataset is of the other view."""
+    wanted = "text" if config.method == "pretrain" else "chat"
+    if manifest.view != wanted:
+        raise LlmopsError(
+            f"{place}: is a {manifest.view} dataset, but method {config.method} learns from a {wanted} dataset; "
+            f"give one, or choose method {'pretrain' if manifest.view == 'text' else 'lora or full'}"
+        )
+
+
+def request_digest(config: TrainConfig, inputs: dict[str, str]) -> str:
+    """Digest of everything that decides the result: a checkpoint belongs to one such request."""
+    request = {"settings": config.model_dump(mode="json", exclude={"out", "tracking"}), "inputs": inputs}
+    return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
+
+
+def make_model(config: TrainConfig, source: Source | None, tokenizer_folder: Path, manifest: DatasetManifest) -> Any:
+    """The model to train, its trainable parameters marked. Raises LlmopsError when dataset and model do not fit."""
+    from llmops_train.model import add_lora, check_fit, load_model, load_tokenizer, new_model
+
+    tokenizer = load_tokenizer(tokenizer_folder)
+    known = None
+    if source is None:
+        assert config.architecture is not None
+        model, uri = new_model(config.architecture, tokenizer, config.seed), "architecture"
+    else:
+        files = open_source(source)
+        model, uri = load_model(files), source.given
+        known = load_tokenizer(files.tokenizer).get_vocab()
+    check_fit(model, tokenizer.get_vocab(), known, manifest.sequence_length, uri)
+    model.generation_config.eos_token_id = tokenizer.eos_token_id
+    model.generation_config.pad_token_id = tokenizer.pad_token_id
+    return add_lora(model, config.lora, config.seed) if config.lora else model
+
+
+def store_weights(config: TrainConfig, model: Any, tokenizer_folder: Path) -> list[Part]:
+    """Writes the model directory, or the adapter with its tokenizer, below `out`."""
+    from llmops_train.model import save_adapter, save_model
+
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        if config.method == "lora":
+            save_adapter(model, folder, config.model or "")
+        else:
+            save_model(model, folder)
+        kind = "adapter" if config.method == "lora" else "model"
+        own = {path.name: path for path in sorted(folder.iterdir())}
+        tokenizer = {path.name: path.read_bytes() for path in sorted(tokenizer_folder.iterdir()) if path.is_file()}
+        parts = [store_part(config.out, f"{kind}/{name}", content) for name, content in tokenizer.items()]
+        parts += [store_part(config.out, f"{kind}/{name}", path) for name, path in own.items()]
+    return parts

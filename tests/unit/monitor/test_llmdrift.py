@@ -1,0 +1,52 @@
+"""Answers of GPT-3.5 and GPT-4 in March and in June 2023 to the same questions (the LLMDrift study)."""
+
+import csv
+import gzip
+from pathlib import Path
+
+import pytest
+
+from llmops_monitor.config import DriftConfig
+from llmops_monitor.drift import run
+from llmops_shared.contracts import Report
+from support.traffic import chat, exchange, write_log
+
+MARCH = {"gpt-3.5": "openaichat/gpt-3.5-turbo-0301", "gpt-4": "openaichat/gpt-4-0314"}
+JUNE = {"gpt-3.5": "openaichat/gpt-3.5-turbo-0613", "gpt-4": "openaichat/gpt-4-0613"}
+
+
+@pytest.fixture(scope="module")
+def log(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The answers as an exchange log, the model in the metadata."""
+    folder = tmp_path_factory.mktemp("llmdrift")
+    with gzip.open(test_data / "drift-llmdrift" / "SENSITIVEQ_EVAL.csv.gz", "rt", encoding="utf-8") as file:
+        answers = list(csv.DictReader(file))
+    exchanges = [
+        exchange(chat(answer["query"], "", "sensitive"), number, lambda reference, draw: "", response=answer["answer"],
+                 num_response_tokens=len(answer["answer"].split()), metadata={"model": answer["model"]})
+        for number, answer in enumerate(answers)
+    ]  # fmt: skip
+    write_log(str(folder), exchanges)
+    return str(folder)
+
+
+def answers_drift(log: str, out: Path, reference: dict[str, object], current: dict[str, object]) -> Report:
+    settings = {"out": str(out), "exchanges": log, "text": "response", "evidently": False, "min_rows": 40}
+    return run(DriftConfig.model_validate({**settings, "reference": reference, "current": current}))
+
+
+@pytest.mark.parametrize("model", ["gpt-3.5", "gpt-4"])
+def test_june_differs_from_march(log: str, tmp_path: Path, model: str) -> None:
+    report = answers_drift(log, tmp_path, {"metadata": {"model": MARCH[model]}}, {"metadata": {"model": JUNE[model]}})
+
+    assert report.verdict == "drift"
+    assert any(reason.startswith("A classifier on words tells the windows apart") for reason in report.reasons)
+
+
+@pytest.mark.parametrize("model", ["gpt-3.5", "gpt-4"])
+def test_march_does_not_differ_from_itself(log: str, tmp_path: Path, model: str) -> None:
+    march = {"metadata": {"model": MARCH[model]}}
+
+    report = answers_drift(log, tmp_path, {**march, "half": "first"}, {**march, "half": "second"})
+
+    assert report.verdict == "no_drift"

@@ -1,0 +1,120 @@
+"""Normalising, language, quality and exact duplicates, on real text where there is some."""
+
+import gzip
+import json
+from collections import Counter
+
+import pytest
+
+from llmops_preprocess.config import Language, Quality
+from llmops_preprocess.definition import Definition
+from llmops_preprocess.duplicates import drop_exact_duplicates
+from llmops_preprocess.language import filter_language
+from llmops_preprocess.normalise import normalise, normalise_text
+from llmops_preprocess.python_stdlib import to_record
+from llmops_preprocess.quality import broken_rule
+from llmops_preprocess.record import Record
+from llmops_shared.contracts.exchange import Message
+
+
+def record(text, source="x", messages=()):
+    return Record(source, text, "PSF-2.0", messages=messages)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("e\u0301tude", "\u00e9tude"),
+        ("a\r\nb\rc", "a\nb\nc"),
+        ("a\x00b\ufeffc\u200bd\x1b[0m", "abcd[0m"),
+        ("one  \n\n\n\n  two\t\n", "one\n\n  two"),
+        (" \n\t ", ""),
+        ("क्\u200dष", "क्\u200dष"),  # a joiner that belongs to the script
+    ],
+)
+def test_text_in_normal_form(given, expected):
+    assert normalise_text(given) == expected
+    assert normalise_text(expected) == expected
+
+
+def test_records_left_without_text_or_with_a_silent_turn_are_dropped():
+    turns = (Message(role="user", content="Why?"), Message(role="assistant", content="\u200b"))
+
+    kept, count = normalise([record("a\r\n"), record("\x00"), record("Why?", messages=turns)])
+
+    assert [item.text for item in kept] == ["a"]
+    assert count.dropped == {"empty": 2}
+
+
+def test_other_languages_are_dropped_and_what_is_too_short_to_tell_is_kept(paragraphs):
+    german = "Der schnelle braune Fuchs springt über den faulen Hund, und niemand hat ihn dabei gesehen."
+    code = ">>> sorted([3, 1, 2])\n[1, 2, 3]"
+
+    kept, count = filter_language(
+        [*map(record, paragraphs), record(german), record(code), record("Hund"), record("人工智能是计算机科学的一个分支")], Language()
+    )
+
+    assert [item.text for item in kept] == [*paragraphs, code, "Hund"]
+    assert count.dropped == {"other_language": 2}
+
+
+def test_the_language_wanted_is_kept():
+    texts = [
+        record("Der schnelle braune Fuchs springt über den faulen Hund."),
+        record("The quick brown fox jumps over the lazy dog and runs."),
+    ]
+
+    kept, _ = filter_language(texts, Language(code="de", min_letters=10))
+
+    assert kept == texts[:1]
+
+
+def test_language_verdicts_on_labelled_sentences(test_data):
+    with gzip.open(test_data / "langid-lingua" / "sentences.jsonl.gz", "rt", encoding="utf-8") as file:
+        rows = [json.loads(line) for line in file]
+    some = [row for number, row in enumerate(rows) if row["lang"] == "en" or number % 10 == 0]
+
+    kept, _ = filter_language([record(row["text"], row["lang"]) for row in some], Language())
+
+    languages = Counter(item.source == "en" for item in kept)
+    given = Counter(row["lang"] == "en" for row in some)
+    assert languages[True] == given[True] > 100
+    assert languages[False] <= 0.03 * given[False]  # most of them too short to tell
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ("Return the sum of the given values.", None),
+        ("Too short.", "min_words"),
+        ("a b c d e f g h", "min_mean_word_length"),
+        ("x" * 90 + " one two three", "max_mean_word_length"),
+        ("# one # two # three # four five", "max_symbol_ratio"),
+        ("100 200 300 400 five", "min_alphabetic_words"),
+        ("same old line\nsame old line\nsame old line\nanother line", "max_duplicate_lines"),
+        ("Here is Lorem Ipsum dolor sit amet", "forbidden_phrases"),
+    ],
+)
+def test_each_quality_rule_has_a_text_that_breaks_it_first(text, rule):
+    assert broken_rule(text, Quality()) == rule
+
+
+def test_a_text_is_too_long_from_the_word_after_the_limit():
+    assert broken_rule("four words in all", Quality(max_words=4)) is None
+    assert broken_rule("five words are in it", Quality(max_words=4)) == "max_words"
+
+
+def test_the_first_of_equal_texts_is_kept_whatever_its_white_space():
+    kept, count = drop_exact_duplicates([record("a  b", "1"), record("a\nb", "2"), record("a c", "3")])
+
+    assert [item.source for item in kept] == ["1", "3"]
+    assert count.dropped == {"exact_duplicate": 1}
+
+
+def test_library_entries_that_say_the_same_under_another_name_are_duplicates():
+    def entry(name, parameters):
+        return to_record(Definition("m", name, "function", "Join two paths.", f"{name}({parameters})"))
+
+    kept, _ = drop_exact_duplicates([entry("posixpath.join", "a, b"), entry("os.path.join", "a, b"), entry("other.join", "a")])
+
+    assert [item.source.rpartition("/")[2] for item in kept] == ["posixpath.join", "other.join"]
