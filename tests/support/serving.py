@@ -13,7 +13,7 @@ from llmops_serve.engines.engine import EngineError, OverloadError, Prompt, Samp
 from llmops_serve.gateway import Gateway, Limits, Served
 from llmops_serve.metrics import Metrics
 from llmops_serve.retrieve import Retriever
-from llmops_serve.server import background, bind, make_server
+from llmops_serve.server import background, bind, listen, make_server
 from llmops_serve.text import ModelText
 from llmops_shared.contracts import Endpoint, ModelPackage, Reference
 from llmops_shared.contracts.endpoint import Capture, Variant
@@ -33,8 +33,7 @@ class ScriptedEngine:
         self.num_running = 0
         self.num_cancelled = 0
 
-    def start(self) -> None: ...
-    async def ready(self) -> None: ...
+    async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
     def failure(self) -> str | None:
@@ -139,7 +138,7 @@ def serving(gateway: Callable[[], AbstractAsyncContextManager[Gateway]], config:
             async with gateway() as running:
                 server = make_server(running, config)
                 servers.append(server)
-                listener.listen()  # so that a client may connect at once
+                listen(listener)
                 ready.set()
                 await server.serve(sockets=[listener])
 

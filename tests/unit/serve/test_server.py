@@ -116,15 +116,19 @@ def test_a_server_from_start_to_drain(copied):
         assert f"ready on http://127.0.0.1:{port} (start took" in lines[-1]
 
         chat = {"messages": [{"role": "user", "content": "What?"}], "max_tokens": 200, "temperature": 0, "stream": True}
-        answers = []
+        answers, begun = [], threading.Barrier(5)
 
         def ask():
-            answers.append(httpx.post(f"http://127.0.0.1:{port}/v1/chat/completions", json=chat, timeout=60).text)
+            with httpx.stream("POST", f"http://127.0.0.1:{port}/v1/chat/completions", json=chat, timeout=60) as response:
+                lines = response.iter_lines()
+                first = next(lines)
+                begun.wait(60)
+                answers.append("\n".join([first, *lines]))
 
         threads = [threading.Thread(target=ask) for _ in range(4)]
         for thread in threads:
             thread.start()
-        time.sleep(0.2)
+        begun.wait(60)
         process.send_signal(signal.SIGTERM)
         for thread in threads:
             thread.join()
@@ -132,8 +136,10 @@ def test_a_server_from_start_to_drain(copied):
         code = process.wait(60)
     finally:
         process.kill()
+        process.stderr.close()
 
     assert code == 0, rest
+    assert len(answers) == 4
     assert all(answer.rstrip().endswith("data: [DONE]") for answer in answers)
     assert len({text_of(answer) for answer in answers}) == 1
     assert "draining" in rest

@@ -6,8 +6,8 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import uvicorn
@@ -15,7 +15,6 @@ import uvicorn
 from llmops_serve.app import make_app
 from llmops_serve.capture import CaptureLog
 from llmops_serve.config import RunConfig
-from llmops_serve.engines.engine import Engine
 from llmops_serve.engines.in_process import InProcessEngine
 from llmops_serve.engines.messages import WorkerSettings
 from llmops_serve.gateway import Gateway, Limits, Served
@@ -30,6 +29,8 @@ from llmops_shared.resume import digest_of
 from llmops_shared.store import folder_of, join
 
 logger = logging.getLogger(__name__)
+
+BACKLOG = 2048  # connections the system keeps until we take them
 
 
 def run(config: RunConfig) -> None:
@@ -46,6 +47,7 @@ async def serve(config: RunConfig, listener: socket.socket, started: float) -> N
     """Loads the models and answers until told to stop."""
     async with realized(config) as gateway:
         server = make_server(gateway, config)
+        listen(listener)
         host, port = listener.getsockname()[:2]
         logger.info("ready on http://%s:%d (start took %.1f s)", host, port, time.perf_counter() - started)
         await server.serve(sockets=[listener])
@@ -61,14 +63,32 @@ def make_server(gateway: Gateway, config: RunConfig) -> uvicorn.Server:
 
 def bind(host: str, port: int) -> socket.socket:
     """A socket for the server. Raises LlmopsError when the address is taken."""
-    try:
+    with named(f"{host}:{port}"):
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
+        try:
+            listener.bind(address)
+        except OSError:
+            listener.close()
+            raise
+        return listener
+
+
+def listen(listener: socket.socket) -> None:
+    """Takes connections from now on. Raises LlmopsError when another server began to do so since the address was bound."""
+    host, port = listener.getsockname()[:2]
+    with named(f"{host}:{port}"):
+        listener.listen(BACKLOG)
+
+
+@contextmanager
+def named(address: str) -> Iterator[None]:
+    """Names the address in the operating system's errors."""
+    try:
+        yield
     except OSError as error:
-        raise LlmopsError(f"{host}:{port}: cannot be listened on ({error.strerror}); stop what uses it, or choose another port=") from error
-    return listener
+        raise LlmopsError(f"{address}: cannot be listened on ({error.strerror}); stop what uses it, or choose another port=") from error
 
 
 @asynccontextmanager
@@ -77,30 +97,37 @@ async def realized(config: RunConfig) -> AsyncIterator[Gateway]:
     place = document_uri(config.endpoint, Endpoint)
     endpoint, folder = read_document(place, Endpoint), folder_of(place)
     endpoint_sha256 = digest_of(place, Endpoint)
-    engines: list[Engine] = []
-    retriever: Retriever | None = None
+    served = [realize(variant, folder, config) for variant in endpoint.variants]
+    opened: list[Retriever] = []
     try:
-        served = []
-        for variant in endpoint.variants:
-            one = realize(variant, folder, config)
-            one.engine.start()  # they load side by side
-            engines.append(one.engine)
-            served.append(one)
-        if endpoint.retrieval is not None:
-            index, _ = follow(endpoint.retrieval.index, folder, RetrievalIndex)
-            retriever = await asyncio.to_thread(open_retriever, index, endpoint.retrieval.index.sha256, endpoint.retrieval.num_chunks)
-        for one in served:
-            await one.engine.ready()
-            logger.info("variant %s%s: %s loaded", one.variant.name, " (shadow)" if one.variant.shadow else "", one.package.name)
+        # side by side; all are waited for, so that a failure leaves nothing half started
+        steps = [*(load(one) for one in served), open_index(endpoint, folder, opened)]
+        for result in await asyncio.gather(*steps, return_exceptions=True):
+            if isinstance(result, BaseException):
+                raise result
+        retriever = opened[0] if opened else None
         capture = CaptureLog(join(folder, endpoint.capture.uri), server_id()) if endpoint.capture else None
         gateway = Gateway(endpoint, endpoint_sha256, served, retriever, capture, Metrics(), config.max_shadow_queue)
         async with background(gateway, config):
             yield gateway
     finally:
-        for engine in engines:
-            await engine.stop()
-        if retriever is not None:
+        await asyncio.gather(*(one.engine.stop() for one in served))
+        for retriever in opened:
             retriever.close()
+
+
+async def load(served: Served) -> None:
+    """Starts the engine of a variant."""
+    await served.engine.start()
+    logger.info("variant %s%s: %s loaded", served.variant.name, " (shadow)" if served.variant.shadow else "", served.package.name)
+
+
+async def open_index(endpoint: Endpoint, folder: str, opened: list[Retriever]) -> None:
+    """Opens the endpoint's index, if it has one, into `opened`."""
+    if endpoint.retrieval is not None:
+        reference, num_chunks = endpoint.retrieval.index, endpoint.retrieval.num_chunks
+        place, _ = follow(reference, folder, RetrievalIndex)
+        opened.append(await asyncio.to_thread(open_retriever, place, reference.sha256, num_chunks))
 
 
 @asynccontextmanager

@@ -85,7 +85,7 @@ class DatasetManifest(Contract):
     sources: list[Source]
     """Where the rows came from."""
     counts: list[StageCount]
-    """Every stage in order; the `rows_in` of one is the `rows_out` of the one before."""
+    """Every stage in order; one takes the rows that the one before let through. `questions` makes chats of documents: it and what follows count chats."""
     sequence_length: int = Field(ge=1)
     """Tokens in one packed sequence."""
     tokenizer: Tokenizer

@@ -69,13 +69,10 @@ class OverloadError(EngineError):
 
 
 class Engine(Protocol):
-    """One model, ready or not."""
+    """One model."""
 
-    def start(self) -> None:
-        """Begins to load the model."""
-
-    async def ready(self) -> None:
-        """Returns when the model is loaded. Raises LlmopsError when it cannot be."""
+    async def start(self) -> None:
+        """Loads the model. Raises LlmopsError when it cannot be loaded."""
 
     def failure(self) -> str | None:
         """Why the engine cannot answer any more; None while it can."""

@@ -37,28 +37,26 @@ class InProcessEngine:
         self._connection: Connection | None = None
         self._outbox: queue.SimpleQueue[Generate | Cancel | None] = queue.SimpleQueue()
 
-    def start(self) -> None:
+    async def start(self) -> None:
         context = multiprocessing.get_context("forkserver")
         # torch and the model's code are loaded once, in the fork server, and shared by the models of all variants
         context.set_forkserver_preload(["llmops_serve.engines.worker", modelling_module(self._settings)])
         self._connection, theirs = context.Pipe()
-        self._process = context.Process(target=work, args=(theirs, self._settings), name=f"model-{self._name}", daemon=True)
-        self._process.start()
-        theirs.close()
         atexit.register(self._connection.close)  # the worker ends with the pipe; without this a crashing server would wait for it
+        self._process = context.Process(target=work, args=(theirs, self._settings), name=f"model-{self._name}", daemon=True)
+        with theirs:
+            await asyncio.to_thread(self._process.start)  # returns when the fork server has loaded torch
         loop = asyncio.get_running_loop()
         self._loaded = loop.create_future()
         loop.add_reader(self._connection.fileno(), self._receive)
         # a model that hangs stops reading its pipe; only this thread then waits for it
         threading.Thread(target=send_all, args=(self._connection, self._outbox), daemon=True).start()
-
-    async def ready(self) -> None:
-        assert self._loaded is not None
         try:
-            await asyncio.wait_for(asyncio.shield(self._loaded), self._start_timeout_s)
+            await asyncio.wait_for(self._loaded, self._start_timeout_s)
         except TimeoutError as error:
+            way_out = "raise start_timeout_s"
             raise LlmopsError(
-                f"variant {self._name}: {self._settings.model} did not load in {self._start_timeout_s:g} s; raise start_timeout_s"
+                f"variant {self._name}: {self._settings.model} did not load in {self._start_timeout_s:g} s; {way_out}"
             ) from error
 
     def failure(self) -> str | None:
@@ -91,11 +89,9 @@ class InProcessEngine:
 
     async def stop(self) -> None:
         if self._process is None or self._connection is None:
-            return
+            return  # it was never started
         atexit.unregister(self._connection.close)
         asyncio.get_running_loop().remove_reader(self._connection.fileno())
-        if self._loaded is not None:
-            self._loaded.cancel()
         self._fail("the server is stopping")
         self._outbox.put(None)  # ends the sender, which closes the pipe, upon which the worker ends
         await asyncio.to_thread(self._process.join, 5)
@@ -120,10 +116,12 @@ class InProcessEngine:
                             if stream := self._streams.get(number):
                                 stream.put_nowait(EngineError(reason))
                     case Ready():
-                        self._loaded.set_result(None)
+                        if not self._loaded.done():  # it is when the time was up
+                            self._loaded.set_result(None)
                     case Unloadable(reason):
-                        self._loaded.set_exception(LlmopsError(f"variant {self._name}: {reason}"))
                         self._failure = reason
+                        if not self._loaded.done():
+                            self._loaded.set_exception(LlmopsError(f"variant {self._name}: {reason}"))
         except (EOFError, ConnectionResetError):
             asyncio.get_running_loop().remove_reader(self._connection.fileno())
             if self._failure is None:
