@@ -4,6 +4,19 @@ import json
 import logging
 import sys
 import time
+from typing import TextIO
+
+
+class StderrHandler(logging.StreamHandler[TextIO]):
+    """Writes to what stderr is at the time, also where a caller of `main(argv)` has put another in its place."""
+
+    @property
+    def stream(self) -> TextIO:
+        return sys.stderr
+
+    @stream.setter
+    def stream(self, stream: TextIO) -> None:
+        return None
 
 
 class JsonFormatter(logging.Formatter):
@@ -23,7 +36,7 @@ class JsonFormatter(logging.Formatter):
 
 def configure(as_json: bool, rank: int) -> None:
     """Sends our log to stderr. Third-party loggers keep to warnings; ranks above 0 to errors."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = StderrHandler()
     handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     for name in ("llmops_shared", "llmops_preprocess", "llmops_train", "llmops_serve", "llmops_monitor"):

@@ -85,7 +85,7 @@ class DatasetManifest(Contract):
     sources: list[Source]
     """Where the rows came from."""
     counts: list[StageCount]
-    """Every stage in order; one takes the rows that the one before let through. `questions` makes chats of documents: it and what follows count chats."""
+    """Every stage in order; one takes the rows that the one before let through. From `questions` on, rows are chats made of documents."""
     sequence_length: int = Field(ge=1)
     """Tokens in one packed sequence."""
     tokenizer: Tokenizer
