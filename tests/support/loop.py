@@ -28,7 +28,7 @@ def steps(work: Path) -> list[Step]:
     script = (REPOSITORY / "loop.sh").read_text(encoding="utf-8").replace("\\\n", " ")
     found = []
     for line in script.splitlines():
-        match = re.match(r"(?:step |expect (?P<code>\d+) )?(?P<command>llmops-.*)", line)
+        match = re.match(r"(?:step |expect (?P<code>\d+) )?(?P<command>llmops-.*?)(?: &)?$", line)
         if match:
             argv = shlex.split(match["command"].replace("$WORK", str(work)))
             found.append(Step(argv, int(match["code"] or 0)))

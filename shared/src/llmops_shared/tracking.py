@@ -171,9 +171,18 @@ class MlflowRun:
 
 
 def point_alias(tracking: Tracking, registered: RegisteredModel, alias: str) -> None:
-    """Points an alias of the registry (`champion`, `challenger`) at a version."""
-    if tracking.uri is not None:
+    """Points an alias of the registry (`champion`, `challenger`) at a version. Raises LlmopsError when there is no such version."""
+    if tracking.uri is None:
+        return
+    from mlflow.exceptions import MlflowException
+
+    try:
         connect(tracking.uri).set_registered_model_alias(registered.name, alias, registered.version)
+    except MlflowException as error:
+        raise LlmopsError(
+            f"tracking.uri {tracking.uri}: cannot point {alias} at version {registered.version} of {registered.name} ({error.message}); "
+            f"name the MLflow the package was registered in"
+        ) from error
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

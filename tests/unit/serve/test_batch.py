@@ -160,3 +160,22 @@ def test_the_published_tiny_stories_model_answers_as_transformers_does(test_data
 
     assert [new_tokens(row) for row in rows] == [generate(model, prompt, 100) for prompt in prompts]
     assert end_tokens(model) == {2}
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")  # peft's own
+def test_an_adapter_is_folded_into_its_base_model(packages, tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    tuned = get_peft_model(
+        load_model(packages / "first" / "model", None), LoraConfig(r=4, target_modules=["q_proj", "v_proj"], init_lora_weights=False)
+    )
+    tuned.save_pretrained(str(tmp_path))
+
+    served = load_model(packages / "first" / "model", tmp_path)
+
+    with torch.inference_mode():
+        ids = torch.tensor([PROMPTS[2]])
+        plain, expected, found = (model(ids).logits for model in (load_model(packages / "first" / "model", None), tuned, served))
+    assert torch.allclose(found, expected, atol=1e-3)
+    assert not torch.allclose(found, plain, atol=1e-1)

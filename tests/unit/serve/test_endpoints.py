@@ -238,3 +238,42 @@ def test_other_settings_for_the_same_folder_are_refused(scene, capsys):
 def test_a_name_sagemaker_would_refuse_is_refused(scene, capsys):
     assert main(["deploy", "name=my_endpoint", f"package={scene}/base", f"out={scene}/x"]) == 2
     assert "name: " in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_champion_is_what_is_in_production(tmp_path, capsys):
+    """With MLflow: every generation is a run of the stage `serve`, and the alias moves with the promotion."""
+    from mlflow import MlflowClient
+
+    from llmops_shared.config import Tracking
+    from llmops_shared.tracking import tracked
+
+    root, uri = str(tmp_path), f"sqlite:///{tmp_path}/mlflow.db"
+    with tracked(Tracking(uri=uri), "package", "packages") as run:
+        for alias in ("challenger", "challenger"):
+            run.register("assistant", root, {}, alias)
+    write_package(f"{root}/base", "base", "1")
+    write_package(f"{root}/tuned", "tuned", "2")
+    client = MlflowClient(tracking_uri=uri)
+    tracking = f"tracking.uri={uri}"
+
+    def champion():
+        return str(client.get_model_version_by_alias("assistant", "champion").version)
+
+    assert main(["deploy", "name=assistant", f"package={root}/base", f"out={root}/one", tracking]) == 0
+    first = champion()
+    assert main(["shadow", f"endpoint={root}/one", f"package={root}/tuned", f"out={root}/two", tracking]) == 0
+    write_report(root)
+    assert promote(root, tracking) == 0
+
+    assert (first, champion()) == ("1", "2")
+    runs = client.search_runs([client.get_experiment_by_name("llmops").experiment_id], "tags.`llmops.stage` = 'serve'")
+    assert sorted((run.info.run_name, run.data.params["reason"].split(":")[0]) for run in runs) == [
+        ("assistant-1", "deploy base"),
+        ("assistant-2", "shadow tuned"),
+        ("assistant-3", "promote tuned"),
+    ]
+    write_package(f"{root}/unknown", "unknown", "9")
+    assert main(["deploy", "name=other", f"package={root}/unknown", f"out={root}/other", tracking]) == 2
+    assert "cannot point champion at version 9 of assistant" in capsys.readouterr().err
+    assert not exists(f"{root}/other/endpoint.json")

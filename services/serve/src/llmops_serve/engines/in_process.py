@@ -101,39 +101,43 @@ class InProcessEngine:
             await asyncio.to_thread(self._process.join)
 
     def _receive(self) -> None:
-        """Hands on what the worker sent; the event loop calls it when there is something."""
-        assert self._connection is not None and self._loaded is not None
+        """Takes what the worker sent; the event loop calls it when there is something."""
+        assert self._connection is not None
         try:
             while self._connection.poll():
-                match self._connection.recv():
-                    case Steps(steps):
-                        for number, step in steps:
-                            if stream := self._streams.get(number):
-                                stream.put_nowait(step)
-                    case Failed(numbers, reason):
-                        logger.error("variant %s: %d answers failed: %s", self._name, len(numbers), reason)
-                        for number in numbers:
-                            if stream := self._streams.get(number):
-                                stream.put_nowait(EngineError(reason))
-                    case Ready():
-                        if not self._loaded.done():  # it is when the time was up
-                            self._loaded.set_result(None)
-                    case Unloadable(reason):
-                        self._failure = reason
-                        if not self._loaded.done():
-                            self._loaded.set_exception(LlmopsError(f"variant {self._name}: {reason}"))
+                self._take(self._connection.recv())
         except (EOFError, ConnectionResetError):
             asyncio.get_running_loop().remove_reader(self._connection.fileno())
             if self._failure is None:
                 logger.error("variant %s: the model's process ended", self._name)
                 self._fail("the model's process ended; restart the server")
 
+    def _take(self, message: object) -> None:
+        match message:
+            case Steps(steps):
+                for number, step in steps:
+                    self._hand_on(number, step)
+            case Failed(numbers, reason):
+                logger.error("variant %s: %d answers failed: %s", self._name, len(numbers), reason)
+                for number in numbers:
+                    self._hand_on(number, EngineError(reason))
+            case Ready():
+                if self._loaded is not None and not self._loaded.done():  # it is when the time was up
+                    self._loaded.set_result(None)
+            case Unloadable(reason):
+                self._fail(reason)
+
+    def _hand_on(self, number: int, message: Message) -> None:
+        """To the answer it belongs to, if someone still waits for it."""
+        if stream := self._streams.get(number):
+            stream.put_nowait(message)
+
     def _fail(self, reason: str) -> None:
         self._failure = reason
         for stream in self._streams.values():
             stream.put_nowait(EngineError(reason))
         if self._loaded is not None and not self._loaded.done():
-            self._loaded.set_exception(LlmopsError(f"variant {self._name}: {reason}; see the log above"))
+            self._loaded.set_exception(LlmopsError(f"variant {self._name}: {reason}"))
 
 
 def send_all(connection: Connection, outbox: "queue.SimpleQueue[Generate | Cancel | None]") -> None:

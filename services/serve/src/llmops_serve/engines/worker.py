@@ -66,7 +66,7 @@ class Worker:
             if self._running:
                 running = list(self._running.values())
                 self._send(running, self._batch.step())
-        except RuntimeError as error:  # torch's only error: out of memory, or a tensor that is not what it should be
+        except (RuntimeError, IndexError) as error:  # out of memory, or a token the model does not know
             self._connection.send(Failed(list(self._running), f"{type(error).__name__}: {error}"))
             self._running.clear()
             self._batch.clear()
