@@ -10,7 +10,8 @@ from pathlib import Path
 from llmops_serve.capture import CaptureLog
 from llmops_serve.config import RunConfig
 from llmops_serve.engines.engine import EngineError, OverloadError, Prompt, Sampling, Step
-from llmops_serve.gateway import Gateway, Limits, Served
+from llmops_serve.gateway import Gateway
+from llmops_serve.job import Limits, Served
 from llmops_serve.metrics import Metrics
 from llmops_serve.retrieve import Retriever
 from llmops_serve.server import background, bind, listen, make_server

@@ -8,8 +8,8 @@ from support.loop import Step, main_of
 
 # a quarter of the training and of the traffic; everything else is as shipped
 SMALLER = {
-    "base": ["max_tokens=150000"],
-    "tuned": ["max_tokens=100000"],
+    "base": ["num_epochs=0.25"],
+    "tuned": ["num_epochs=0.15"],
     "evaluation-base": ["limit=60", "perplexity_rows=200"],
     "evaluation-tuned": ["limit=60", "perplexity_rows=200"],
     "replay": ["prompts.in_domain.limit=160", "prompts.in_domain_with_context.limit=10", "prompts.shifted.limit=120"],

@@ -52,8 +52,18 @@ def write_report(root, verdict="promote", endpoint="two", name="report", **chang
 
 
 @pytest.fixture
-def scene(root):
+def scene(tmp_path):
     """Two packages, generation 1 with `base` and generation 2 with `tuned` as its shadow."""
+    return write_scene(str(tmp_path / "a folder"))
+
+
+@pytest.fixture
+def stored_scene(root):
+    """The same, on a disk and in S3."""
+    return write_scene(root)
+
+
+def write_scene(root):
     write_package(f"{root}/base", "base", "1")
     write_package(f"{root}/tuned", "tuned", "2")
     assert main(["deploy", "name=assistant", f"package={root}/base", f"capture={root}/exchanges", f"out={root}/one"]) == 0
@@ -65,13 +75,13 @@ def promote(root, *words):
     return main(["promote", f"endpoint={root}/two", f"report={root}/report", f"out={root}/three", *words])
 
 
-def test_deploy_writes_generation_one_with_a_production_variant(scene):
-    endpoint = read_document(f"{scene}/one", Endpoint)
+def test_deploy_writes_generation_one_with_a_production_variant(stored_scene):
+    endpoint = read_document(f"{stored_scene}/one", Endpoint)
 
     assert (endpoint.name, endpoint.generation, endpoint.previous, endpoint.reason) == ("assistant", 1, None, "deploy base")
     assert [(variant.name, variant.shadow) for variant in endpoint.variants] == [("production", False)]
-    assert follow(endpoint.variants[0].package, f"{scene}/one", ModelPackage)[1].name == "base"
-    assert join(f"{scene}/one", endpoint.capture.uri) == f"{scene}/exchanges"
+    assert follow(endpoint.variants[0].package, f"{stored_scene}/one", ModelPackage)[1].name == "base"
+    assert join(f"{stored_scene}/one", endpoint.capture.uri) == f"{stored_scene}/exchanges"
 
 
 def test_deploy_refers_to_the_index(scene):
@@ -114,29 +124,29 @@ def test_shadow_writes_the_next_generation_and_keeps_what_was(scene):
     assert join(f"{scene}/two", after.capture.uri) == f"{scene}/exchanges"
 
 
-def test_references_hold_in_a_folder_of_another_depth(scene):
-    assert main(["shadow", f"endpoint={scene}/one", f"package={scene}/tuned", f"out={scene}/history/of/endpoint"]) == 0
+def test_references_hold_in_a_folder_of_another_depth(stored_scene):
+    assert main(["shadow", f"endpoint={stored_scene}/one", f"package={stored_scene}/tuned", f"out={stored_scene}/history/of/endpoint"]) == 0
 
-    folder = f"{scene}/history/of/endpoint"
+    folder = f"{stored_scene}/history/of/endpoint"
     endpoint = read_document(folder, Endpoint)
     assert [follow(variant.package, folder, ModelPackage)[1].name for variant in endpoint.variants] == ["base", "tuned"]
-    assert join(folder, endpoint.capture.uri) == f"{scene}/exchanges"
+    assert join(folder, endpoint.capture.uri) == f"{stored_scene}/exchanges"
 
 
-def test_promote_puts_the_shadows_package_into_production(scene, capsys):
-    write_report(scene)
+def test_promote_puts_the_shadows_package_into_production(stored_scene, capsys):
+    write_report(stored_scene)
     capsys.readouterr()
 
-    assert promote(scene) == 0
+    assert promote(stored_scene) == 0
 
-    endpoint = read_document(f"{scene}/three", Endpoint)
+    endpoint = read_document(f"{stored_scene}/three", Endpoint)
     assert json.loads(capsys.readouterr().out) == json.loads(endpoint.to_json())
     assert (endpoint.generation, [variant.name for variant in endpoint.variants]) == (3, ["production"])
     assert endpoint.shadow() is None
-    assert follow(endpoint.variants[0].package, f"{scene}/three", ModelPackage)[1].name == "tuned"
+    assert follow(endpoint.variants[0].package, f"{stored_scene}/three", ModelPackage)[1].name == "tuned"
     assert endpoint.reason == "promote tuned: rouge_l rose by 0.21 [0.18, 0.24]."
-    assert follow(endpoint.evidence, f"{scene}/three", Report)[1].verdict == "promote"
-    assert follow(endpoint.previous, f"{scene}/three", Endpoint)[1].generation == 2
+    assert follow(endpoint.evidence, f"{stored_scene}/three", Report)[1].verdict == "promote"
+    assert follow(endpoint.previous, f"{stored_scene}/three", Endpoint)[1].generation == 2
 
 
 def test_a_promotion_is_kept_when_nothing_changed(scene):

@@ -107,7 +107,7 @@ def test_copies_that_wait_are_answered_before_the_server_ends(serve, tmp_path):
     ) as http:
         for _ in range(3):
             http.post("/generate", json=PROMPT)
-        release.set()
+        threading.Timer(0.5, release.set).start()  # by then the server is ending
 
     assert sorted(exchange.variant for exchange in read_log(tmp_path)) == ["production"] * 3 + ["shadow"] * 3
 

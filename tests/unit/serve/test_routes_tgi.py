@@ -211,6 +211,33 @@ def test_a_body_that_is_no_json_is_refused(http):
     assert http.post("/generate", content=b"[" * 200_000).status_code == 422
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"inputs": "\\ud800"}',
+        b'{"inputs": "a", "parameters": {"temperature": Infinity}}',
+        b'{"inputs": "a", "parameters": {"temperature": NaN}}',
+        b'{"inputs": "a", "parameters": {"temperature": 1e-300, "do_sample": true}}',
+        b'{"inputs": "a", "parameters": {"repetition_penalty": 1e-300, "do_sample": true}}',
+        b'{"inputs": "a", "parameters": {"seed": 9223372036854775808}}',
+        b'{"inputs": "a", "parameters": {"max_new_tokens": 1e30}}',
+        b"\xff\xfe",
+    ],
+)
+def test_hostile_values_are_refused_and_harm_nobody_else(http, body):
+    assert http.post("/generate", content=body).status_code == 422
+    assert http.post("/generate", json={"inputs": PROMPT, "parameters": {"max_new_tokens": 1}}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "extreme", [{"top_k": 10**18}, {"temperature": 1e-6}, {"temperature": 1e30}, {"repetition_penalty": 1e6}, {"top_p": 1e-9}]
+)
+def test_extreme_settings_within_bounds_are_answered(http, extreme):
+    answer = http.post("/generate", json={"inputs": PROMPT, "parameters": {"max_new_tokens": 3, "do_sample": True, **extreme}})
+
+    assert answer.status_code == 200, answer.text
+
+
 def test_a_body_that_is_too_large_is_refused(http):
     response = http.post("/generate", json={"inputs": "x" * 2_100_000})
 

@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from llmops_serve.engines.engine import Step
-from llmops_serve.gateway import Ask, Gateway, Job, RequestError
+from llmops_serve.gateway import Gateway
+from llmops_serve.job import Ask, Job, RequestError
 from llmops_serve.requests import ChatBody, CompletionBody
 from llmops_serve.wire import EventStream, begun, event, gateway_of, plain_ask, read_body, to_the_end, unless_gone
 

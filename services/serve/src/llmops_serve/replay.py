@@ -1,5 +1,6 @@
 """`llmops-serve replay`: real traffic for an endpoint from datasets, by the client that users have."""
 
+import importlib.util
 import json
 import logging
 import tempfile
@@ -44,6 +45,8 @@ def replay(config: ReplayConfig) -> Report:
     if kept := finished(config, Report, inputs):
         return kept
 
+    if importlib.util.find_spec("openai") is None:
+        raise LlmopsError("replay sends requests with the openai client, which is not installed; install llmops-serve[replay]")
     requests = [request for window, prompts in config.prompts.items() for request in read_prompts(window, prompts)]
     traffic = send(config, requests)
     failed = [result for result in traffic.results if result.error is not None]

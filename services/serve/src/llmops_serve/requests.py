@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from llmops_serve.engines.engine import Sampling
 from llmops_shared.contracts.exchange import Message
@@ -11,7 +11,19 @@ from llmops_shared.contracts.exchange import Message
 class Body(BaseModel):
     """A request's body; fields nobody knows are tolerated, as clients send many."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
+
+
+# beyond these, dividing logits leaves the range of float32
+SMALLEST, LARGEST = 1e-6, 1e6
+Penalty = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
+
+
+def zero_or_more(temperature: float) -> float:
+    """OpenAI's temperature: 0 is greedy."""
+    if 0 < temperature < SMALLEST:
+        raise ValueError(f"must be 0, or {SMALLEST} and more")
+    return temperature
 
 
 def refuse(body: BaseModel, unsupported: dict[str, tuple[Any, ...]]) -> None:
@@ -28,11 +40,11 @@ class GenerateParameters(Body):
 
     max_new_tokens: int | None = Field(default=None, ge=1)
     do_sample: bool = False
-    temperature: float | None = Field(default=None, gt=0)
+    temperature: float | None = Field(default=None, ge=SMALLEST)
     top_k: int | None = Field(default=None, gt=0)
     top_p: float | None = Field(default=None, gt=0, le=1)
     typical_p: float | None = Field(default=None, gt=0, le=1)
-    repetition_penalty: float | None = Field(default=None, gt=0)
+    repetition_penalty: Penalty | None = None
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     stop: list[Annotated[str, Field(min_length=1)]] = []
     truncate: int | None = Field(default=None, ge=1)
@@ -104,7 +116,7 @@ class OpenAIBody(Body):
 
     model: str | None = None
     max_tokens: int | None = Field(default=None, ge=1)
-    temperature: float | None = Field(default=None, ge=0)
+    temperature: Annotated[float, Field(ge=0), AfterValidator(zero_or_more)] | None = None
     top_p: float | None = Field(default=None, gt=0, le=1)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
     stop: Stop = []
@@ -189,7 +201,7 @@ class CompletionBody(OpenAIBody):
     """Body of `/v1/completions`."""
 
     prompt: Annotated[list[str], BeforeValidator(as_list), Field(min_length=1)]
-    repetition_penalty: float | None = Field(default=None, gt=0)
+    repetition_penalty: Penalty | None = None
     suffix: str | None = None
     echo: bool = False
     best_of: int | None = None

@@ -17,7 +17,8 @@ from llmops_serve.capture import CaptureLog
 from llmops_serve.config import RunConfig
 from llmops_serve.engines.in_process import InProcessEngine
 from llmops_serve.engines.messages import WorkerSettings
-from llmops_serve.gateway import Gateway, Limits, Served
+from llmops_serve.gateway import Gateway
+from llmops_serve.job import Limits, Served
 from llmops_serve.metrics import Metrics
 from llmops_serve.retrieve import Retriever, open_retriever
 from llmops_serve.text import ModelText

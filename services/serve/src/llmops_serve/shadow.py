@@ -9,7 +9,7 @@ from llmops_serve.metrics import Metrics
 from llmops_serve.retrieve import Context
 
 if TYPE_CHECKING:
-    from llmops_serve.gateway import Ask
+    from llmops_serve.job import Ask
 
 logger = logging.getLogger(__name__)
 

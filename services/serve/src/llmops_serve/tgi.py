@@ -10,7 +10,8 @@ from starlette.responses import JSONResponse, Response
 
 from llmops_serve.chat import chat_response, collect, completion_response, text_of
 from llmops_serve.engines.engine import Step
-from llmops_serve.gateway import Ask, Gateway, Job, RequestError, Served
+from llmops_serve.gateway import Gateway
+from llmops_serve.job import Ask, Job, RequestError, Served
 from llmops_serve.requests import ChatBody, CompletionBody, GenerateBody, GenerateParameters, TokenizeBody
 from llmops_serve.wire import (
     EventStream,

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
@@ -19,7 +20,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
 from llmops_serve.engines.engine import EngineError, OverloadError, Sampling, Step
-from llmops_serve.gateway import Ask, Gateway, RequestError
+from llmops_serve.gateway import Gateway
+from llmops_serve.job import Ask, RequestError
 from llmops_shared.contracts.exchange import Message
 from llmops_shared.errors import LlmopsError
 
@@ -115,8 +117,8 @@ async def read_json(request: Request) -> Any:
         if len(content) > limit:
             raise HTTPException(413, f"the body is larger than {limit} bytes")
     try:
-        return json.loads(content)
-    except (ValueError, RecursionError) as error:
+        return from_json(bytes(content), allow_inf_nan=False)  # stricter than `json`: no NaN, no half characters, bounded depth
+    except ValueError as error:
         raise RequestError(f"the body is not JSON: {error}") from error
 
 
