@@ -1,7 +1,6 @@
 """The loop of loop.sh, run once for all tests here: the same commands in the same order, with less training (tests/support/small_loop.py)."""
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,7 @@ class Loop(NamedTuple):
 
 
 @pytest.fixture(scope="session")
-def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+def loop(tmp_path_factory: pytest.TempPathFactory) -> Loop:
     work = tmp_path_factory.mktemp("a loop")
     tracking_uri = f"sqlite:///{work}/mlflow.db"
     with pytest.MonkeyPatch.context() as patch:
@@ -30,7 +29,7 @@ def loop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
         for step in steps(work)[:-1]:
             assert run(step) == step.exit_code, step.argv
         table = shown(steps(work)[-1])
-        yield Loop(work, tracking_uri, table)
+    return Loop(work, tracking_uri, table)
 
 
 @pytest.fixture
