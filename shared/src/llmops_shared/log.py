@@ -39,5 +39,5 @@ def configure(as_json: bool, rank: int) -> None:
     handler = StderrHandler()
     handler.setFormatter(JsonFormatter() if as_json else logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
-    for name in ("llmops_shared", "llmops_preprocess", "llmops_train", "llmops_serve", "llmops_monitor"):
+    for name in ("llmops_shared", "llmops_preprocess", "llmops_train", "llmops_serve", "llmops_monitor", "llmops_infra", "llmops_offline"):
         logging.getLogger(name).setLevel(logging.INFO if rank == 0 else logging.ERROR)

@@ -1,0 +1,1 @@
+"""Terraform against a simulated AWS."""
