@@ -5,8 +5,8 @@ SHELL := bash
 PYTHON ?= python3
 WORK ?= build/loop
 ENVIRONMENT := .venv
-PACKAGES := shared services/preprocess services/train services/serve services/monitor terraform/offline
-EDITABLE := -e shared -e services/preprocess -e services/train -e 'services/serve[replay]' -e services/monitor -e terraform/offline
+PACKAGES := shared services/preprocess services/train services/serve services/monitor terraform terraform/offline
+EDITABLE := -e shared -e services/preprocess -e services/train -e 'services/serve[replay]' -e services/monitor -e terraform -e terraform/offline
 # the environment's commands come first; the loop's scripts then need no prefix
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true

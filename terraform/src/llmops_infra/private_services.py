@@ -1,0 +1,40 @@
+"""What may be called through each interface endpoint: the calls our jobs make, nothing else."""
+
+from collections.abc import Mapping, Sequence
+
+from llmops_infra.settings import PrivateService
+
+ACTIONS: Mapping[PrivateService, Sequence[str]] = {
+    "sagemaker.api": [
+        "sagemaker:AddTags", "sagemaker:Create*", "sagemaker:Describe*", "sagemaker:List*", "sagemaker:Search",
+        "sagemaker:StartPipelineExecution", "sagemaker:StopTrainingJob", "sagemaker:StopProcessingJob", "sagemaker:Update*",
+        "sagemaker-mlflow:*",
+    ],
+    "sagemaker.runtime": [
+        "sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointAsync", "sagemaker:InvokeEndpointWithResponseStream",
+    ],
+    "ecr.api": [
+        "ecr:GetAuthorizationToken", "ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage",
+        "ecr:DescribeImages", "ecr:DescribeRepositories",
+    ],
+    "ecr.dkr": ["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage", "ecr:GetAuthorizationToken"],
+    "logs": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"],
+    "monitoring": ["cloudwatch:PutMetricData", "cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"],
+    "sts": ["sts:AssumeRole", "sts:GetCallerIdentity"],
+    "kms": ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant"],
+    "secretsmanager": ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
+    "ssm": ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"],
+    "textract": [
+        "textract:AnalyzeDocument", "textract:DetectDocumentText", "textract:StartDocumentAnalysis", "textract:StartDocumentTextDetection",
+        "textract:GetDocumentAnalysis", "textract:GetDocumentTextDetection",
+    ],
+    "comprehend": [
+        "comprehend:DetectDominantLanguage", "comprehend:BatchDetectDominantLanguage", "comprehend:DetectPiiEntities",
+        "comprehend:ContainsPiiEntities", "comprehend:DetectToxicContent", "comprehend:DetectSentiment", "comprehend:BatchDetectSentiment",
+        "comprehend:DetectEntities", "comprehend:BatchDetectEntities", "comprehend:DetectKeyPhrases", "comprehend:BatchDetectKeyPhrases",
+    ],
+    "bedrock-runtime": [
+        "bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream", "bedrock:Converse", "bedrock:ConverseStream",
+        "bedrock:ApplyGuardrail",
+    ],
+}  # fmt: skip

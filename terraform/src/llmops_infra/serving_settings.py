@@ -1,0 +1,111 @@
+"""The settings of the serving stack: which document it realizes, on what, and how a change reaches the traffic."""
+
+import re
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from llmops_infra.settings import INSTANCE_TYPE
+from llmops_shared.config import Config
+
+Container = Literal["tgi", "lmi-vllm", "lmi-trtllm", "lmi-deepspeed", "lmi-accelerate", "vllm"]
+
+
+class Hosting(Config):
+    """What a variant runs on."""
+
+    container: Container = "lmi-vllm"
+    """TGI; DJL's LMI with vLLM, TensorRT-LLM, DeepSpeed or the Hugging Face accelerate handler; or vLLM's own image."""
+    image: str | None = None
+    """Another image for it, as a full URI; none: AWS's image of that container in this region."""
+    instance_type: str = Field(default="ml.g5.2xlarge", pattern=INSTANCE_TYPE)
+    """SageMaker instance type."""
+    num_gpus: int = Field(default=1, ge=1, le=16)
+    """GPUs of the instance the model is split over."""
+    num_instances: int = Field(default=1, ge=1)
+    """Instances at the start; `autoscaling` moves it."""
+    layout: Literal["merged", "adapter"] = "merged"
+    """Layout of the package: a full model, or a base model with a LoRA adapter beside it."""
+    max_context_tokens: int = Field(default=4096, ge=1)
+    """Prompt and answer together."""
+    max_concurrent_requests: int = Field(default=64, ge=1)
+    """Requests an instance works on at once."""
+    startup_timeout_s: int = Field(default=900, ge=60, le=3600)
+    """How long loading may take before SageMaker gives the instance up."""
+    environment: dict[str, str] = Field(default={})
+    """More variables for the container; no secrets, for they would stand in the state."""
+
+    @field_validator("environment")
+    @classmethod
+    def _no_secrets(cls, environment: dict[str, str]) -> dict[str, str]:
+        secret = [name for name in environment if re.search(r"TOKEN$|SECRET|PASSWORD|API_KEY|CREDENTIAL", name.upper())]
+        if secret:
+            raise ValueError(f"{', '.join(secret)} would stand in Terraform's state; put the model into S3, where no token is needed")
+        return environment
+
+    @model_validator(mode="after")
+    def _container_takes_the_layout(self) -> Self:
+        if self.layout == "adapter" and self.container not in ("tgi", "lmi-vllm", "vllm"):
+            raise ValueError(f"{self.container} serves no adapter beside its base: merge it (layout: merged) or use lmi-vllm, vllm or tgi")
+        return self
+
+
+class Deployment(Config):
+    """How traffic moves to a new fleet, and what brings it back."""
+
+    shift: Literal["canary", "linear"] = "canary"
+    """Canary: one small step, then all. Linear: equal steps."""
+    step_percent: int = Field(default=10, ge=5, le=50)
+    """Share of the capacity in the canary or in each linear step."""
+    wait_s: int = Field(default=600, ge=60, le=3600)
+    """Watch the alarms this long after each step."""
+    keep_old_s: int = Field(default=600, ge=0, le=3600)
+    """Keep the old fleet this long after the last step."""
+    max_latency_p95_ms: int = Field(default=10_000, ge=1)
+    """Roll back when the model's 95th percentile is above."""
+    max_error_percent: float = Field(default=1.0, gt=0, le=100)
+    """Roll back when more of the answers are 5xx."""
+    min_answer_quality: float = Field(default=0.6, ge=0, le=1)
+    """Roll back when the answer quality our monitor publishes (0 to 1) is below."""
+
+
+class Autoscaling(Config):
+    """How many instances, when."""
+
+    min_instances: int = Field(default=1, ge=1)
+    """At least."""
+    max_instances: int = Field(default=4, ge=1)
+    """At most."""
+    requests_per_instance: float = Field(default=20, gt=0)
+    """Concurrent requests per instance that target tracking holds."""
+    night: str | None = Field(default=None, pattern=r"^cron\(.+\)$")
+    """When it goes down to `min_instances` and stays there; none: never."""
+    morning: str | None = Field(default=None, pattern=r"^cron\(.+\)$")
+    """When it may grow again."""
+    timezone: str = "UTC"
+    """Of `night` and `morning`."""
+
+    @model_validator(mode="after")
+    def _range_and_schedule(self) -> Self:
+        if self.max_instances < self.min_instances:
+            raise ValueError(f"max_instances {self.max_instances} must be at least min_instances {self.min_instances}")
+        if (self.night is None) != (self.morning is None):
+            raise ValueError("night and morning come as a pair: what is scaled in has to be allowed to grow again")
+        return self
+
+
+class Serving(Config):
+    """The endpoint on SageMaker."""
+
+    endpoint: str | None = None
+    """Endpoint document to realize, a file or its folder; none: no endpoint, no cost."""
+    endpoint_uri: str | None = Field(default=None, pattern=r"^s3://[^/]+/.+")
+    """Where that document is in S3, to find packages it names by a relative path; none: it names them by s3:// URIs."""
+    hosting: Hosting = Hosting()
+    """What variants run on."""
+    variants: dict[str, Hosting] = Field(default={})
+    """What single variants run on instead, by name."""
+    deployment: Deployment = Deployment()
+    """Traffic shifting and rollback."""
+    autoscaling: Autoscaling = Autoscaling()
+    """Number of instances."""
