@@ -7,6 +7,7 @@ from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.contracts.index import RetrievalIndex
 from llmops_shared.contracts.package import ModelPackage
 from llmops_shared.contracts.report import Report
+from llmops_shared.contracts.review import ReviewAnswer, ReviewItem
 from llmops_shared.contracts.run import TrainingRun
 
 __all__ = [
@@ -19,5 +20,7 @@ __all__ = [
     "Reference",
     "Report",
     "RetrievalIndex",
+    "ReviewAnswer",
+    "ReviewItem",
     "TrainingRun",
 ]
