@@ -24,13 +24,14 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem }
 .verdict { display: inline-block; padding: .2rem .7rem; border: 2px solid; border-radius: .4rem; font-weight: 600 }
-.promote, .no_drift { color: var(--good) } .drift { color: var(--bad) } .keep, .not_enough_data { color: var(--soft) }
+.promote, .no_drift { color: var(--good) } .drift, .rollback { color: var(--bad) } .keep, .not_enough_data { color: var(--soft) }
 svg { display: block }
 """
 
 VERDICTS = {
     "promote": "Promote",
     "keep": "Keep what is served",
+    "rollback": "Roll back",
     "drift": "Drift",
     "no_drift": "No drift",
     "not_enough_data": "Not enough data",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmops_monitor.ab_config import AbConfig, PlanConfig
 from llmops_monitor.config import CompareConfig, DriftConfig
 from llmops_shared.command import Verb, run_command
 
@@ -24,6 +25,20 @@ def drift(config: DriftConfig) -> "Report":
     return run(config)
 
 
+def ab(config: AbConfig) -> "Report":
+    """Imports numpy late."""
+    from llmops_monitor.ab import run
+
+    return run(config)
+
+
+def plan(config: PlanConfig) -> "Report":
+    """Imports numpy late."""
+    from llmops_monitor.plan import run
+
+    return run(config)
+
+
 VERBS: list[Verb[Any]] = [
     Verb(
         "compare",
@@ -32,6 +47,14 @@ VERBS: list[Verb[Any]] = [
         compare,
         refuses=lambda report: report.verdict != "promote",
     ),
+    Verb(
+        "ab",
+        "compare two variants that share the live traffic, at any time; exit 3 unless the verdict is promote",
+        AbConfig,
+        ab,
+        refuses=lambda report: report.verdict != "promote",
+    ),
+    Verb("plan", "how many requests a comparison needs, before it starts", PlanConfig, plan),
     Verb(
         "drift",
         "compare two windows of traffic; exit 3 when the verdict is drift",

@@ -57,7 +57,7 @@ def run(config: CompareConfig) -> Report:
     files = {"html": ("report.html", page.encode()), "rows": ("rows.jsonl", judged_rows(pairing.pairs))}
     if log.broken:
         files["dead_letter"] = ("dead_letter.jsonl", dead_letter(log.broken))
-    return publish(config, Findings("shadow", subjects, measurements, verdict, reasons, files), config.dataset)
+    return publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
 
 
 def subjects_of(config: CompareConfig, endpoint_uri: str, production: Variant, shadow: Variant) -> dict[str, Reference]:

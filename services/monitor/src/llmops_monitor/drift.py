@@ -74,7 +74,7 @@ def run(config: DriftConfig) -> Report:
     # the figures of single descriptors are in a table of their own, one row a descriptor
     shown = [figure for figure in judgement.measurements if "/" not in figure.name]
     files["html"] = ("report.html", render(f"Drift: {config.name}", summary, shown, judgement.verdict, reasons, tables).encode())
-    return publish(config, Findings("drift", subjects, judgement.measurements, judgement.verdict, reasons, files))
+    return publish(config, Findings("drift", config.name, subjects, judgement.measurements, judgement.verdict, reasons, files))
 
 
 def log_uri(config: DriftConfig) -> str:

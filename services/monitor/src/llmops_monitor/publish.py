@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from llmops_monitor.config import CompareConfig, DriftConfig
+from llmops_shared.config import JobConfig
 from llmops_shared.contracts.dataset import DatasetManifest
 from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.report import Measurement, Report, Verdict
@@ -19,7 +19,8 @@ from llmops_shared.tracking import Run, tracked
 class Findings:
     """All of a report but where it is kept."""
 
-    report: Literal["shadow", "drift"]
+    report: Literal["shadow", "ab", "drift"]
+    name: str
     subjects: dict[str, Reference]
     measurements: Sequence[Measurement]
     verdict: Verdict
@@ -28,12 +29,12 @@ class Findings:
     """By role: file name and content."""
 
 
-def publish(config: CompareConfig | DriftConfig, findings: Findings, dataset: str | None = None) -> Report:
+def publish(config: JobConfig, findings: Findings, dataset: str | None = None) -> Report:
     """Records the findings in MLflow (tag `llmops.stage` = `monitor`), writes the parts, and last the document.
 
     `dataset` is the DatasetManifest with the reference answers.
     """
-    with tracked(config.tracking, "monitor", config.name) as run, tempfile.TemporaryDirectory() as scratch:
+    with tracked(config.tracking, "monitor", findings.name) as run, tempfile.TemporaryDirectory() as scratch:
         run.parameters(config.model_dump(mode="json", exclude={"tracking"}))
         run.metrics({figure.name: figure.value for figure in findings.measurements})
         if dataset is not None:
@@ -46,7 +47,7 @@ def publish(config: CompareConfig | DriftConfig, findings: Findings, dataset: st
             run.artifact(path)
         report = Report(
             report=findings.report,
-            name=config.name,
+            name=findings.name,
             subjects=findings.subjects,
             measurements=list(findings.measurements),
             verdict=findings.verdict,

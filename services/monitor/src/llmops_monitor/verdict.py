@@ -94,4 +94,4 @@ def guardrail(figures: str, low: float, high: float, limit: float) -> Condition:
         return Condition("holds", f"{figures}: within the guardrail.")
     if low > limit:
         return Condition("fails", f"{figures}: breaks the guardrail.")
-    return Condition("open", f"{figures}: more pairs are needed to know that the guardrail holds.")
+    return Condition("open", f"{figures}: more data is needed to know that the guardrail holds.")

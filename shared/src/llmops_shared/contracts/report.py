@@ -6,7 +6,7 @@ from pydantic import Field
 
 from llmops_shared.contracts.document import Contract, Part, Reference, Value
 
-Verdict = Literal["promote", "keep", "drift", "no_drift", "not_enough_data"]
+Verdict = Literal["promote", "keep", "rollback", "drift", "no_drift", "not_enough_data"]
 
 
 class Measurement(Value):
@@ -37,12 +37,12 @@ class Report(Contract):
 
     kind: Literal["report"] = "report"
     """What this document is."""
-    report: Literal["evaluation", "replay", "shadow", "ab", "drift", "retrieval"]
+    report: Literal["evaluation", "replay", "shadow", "ab", "plan", "drift", "retrieval"]
     """What was asked."""
     name: str
     """Name of the report, as it appears in MLflow."""
     subjects: dict[str, Reference]
-    """The documents judged, by role: `run`, `dataset`, `endpoint`, `production`, `shadow`, `reference`, `current`."""
+    """The documents judged, by role: `run`, `dataset`, `endpoint`, `production`, `shadow`, `control`, `treatment`, ..."""
     measurements: list[Measurement]
     """The figures."""
     verdict: Verdict | None
