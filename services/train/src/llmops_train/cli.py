@@ -39,6 +39,8 @@ VERBS: list[Verb[Any]] = [
 
 def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would compete with torch's
+    # torch's threads (libgomp) spin for milliseconds before they sleep: beside other work on the same cores a step took ten times as long
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     return run_command("llmops-train", "Trains, evaluates and packages language models.", VERBS, argv)
 
 
