@@ -4,9 +4,10 @@ SHELL := bash
 
 PYTHON ?= python3
 WORK ?= build/loop
+ENV ?= dev
 ENVIRONMENT := .venv
 PACKAGES := shared services/preprocess services/train services/serve services/monitor terraform terraform/offline
-EDITABLE := -e shared -e services/preprocess -e services/train -e 'services/serve[replay]' -e services/monitor -e terraform -e terraform/offline
+EDITABLE := -e shared -e services/preprocess -e services/train -e 'services/serve[replay]' -e services/monitor -e 'terraform[offline]' -e terraform/offline
 # the environment's commands come first; the loop's scripts then need no prefix
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
@@ -65,10 +66,22 @@ screenshots: setup ## the README's pictures, from a finished loop, with Chromium
 lock: setup ## pin what is installed now into constraints.txt
 	@uv pip freeze --python $(ENVIRONMENT)/bin/python --exclude-editable | sed -E 's/\+cpu$$//' > constraints.txt
 
+plan: setup ## what Terraform would change: make plan ENV=dev [OFFLINE=1]
+	@llmops-infra plan $(ENV) $(if $(OFFLINE),--offline)
+
+apply: setup ## make it so, after asking: make apply ENV=dev [OFFLINE=1] [YES=1]
+	@llmops-infra apply $(ENV) $(if $(OFFLINE),--offline) $(if $(YES),--yes)
+
+destroy: setup ## take everything away, after asking: make destroy ENV=dev [OFFLINE=1] [YES=1]
+	@llmops-infra destroy $(ENV) $(if $(OFFLINE),--offline) $(if $(YES),--yes)
+
+bootstrap: setup ## make the bucket that keeps Terraform's state: make bootstrap ENV=dev
+	@llmops-infra bootstrap $(ENV)
+
 wheels: setup ## the wheels of every package, in dist/
 	@for package in $(PACKAGES); do uv build --quiet --wheel --no-sources --out-dir dist "$$package"; done
 
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
+.PHONY: plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean

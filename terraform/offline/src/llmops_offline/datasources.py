@@ -140,6 +140,21 @@ def _service_principal(config: Values, names: Names, provider: Provider) -> Valu
     return {"name": f"{config['service_name']}.{dns_suffix(names.region)}"}
 
 
+def _instance_type_offerings(config: Values, names: Names, provider: Provider) -> Values:
+    """Every type that is asked for, offered everywhere."""
+    asked = [block["values"] for block in config.get("filter") or [] if block["name"] == "instance-type"]
+    types = [name for values in asked for name in values]
+    places = {"availability-zone": zones(names.region), "availability-zone-id": zone_ids(names.region)}
+    kind = config.get("location_type") or "region"
+    pairs = [(place, name) for name in types for place in places.get(kind, [names.region])]
+    return {
+        "id": names.region,
+        "locations": [place for place, _ in pairs],
+        "instance_types": [name for _, name in pairs],
+        "location_types": [kind for _ in pairs],
+    }
+
+
 def _arn(config: Values, names: Names, provider: Provider) -> Values:
     parts: dict[str, Any] = functions.arn_parse(config["arn"])
     return {**parts, "account": parts["account_id"], "id": config["arn"]}
@@ -165,6 +180,7 @@ _HANDLERS: dict[str, Callable[[Values, Names, Provider], Values]] = {
     "aws_caller_identity": _caller_identity,
     "aws_canonical_user_id": _canonical_user,
     "aws_default_tags": _default_tags,
+    "aws_ec2_instance_type_offerings": _instance_type_offerings,
     "aws_ecr_authorization_token": _ecr_token,
     "aws_iam_policy": _iam_policy,
     "aws_iam_policy_document": _policy_document,
