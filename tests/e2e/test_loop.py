@@ -5,11 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from llmops_shared.contracts import DatasetManifest, Endpoint, Exchange, ModelPackage, Report, TrainingRun
-from llmops_shared.documents import document_uri, follow, read_document, sha256
-from llmops_shared.store import folder_of
+from llmops_shared.contracts import DatasetManifest, Endpoint, Exchange, ModelPackage, Report
+from llmops_shared.documents import follow, read_document
 from llmops_shared.tracking import connect
-from support.loop import steps
+from support.loop import main_of, steps
 from support.small_loop import run as run_step
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
@@ -62,20 +61,21 @@ def test_no_document_of_a_dataset_names_the_machine(loop):
         assert str(Path.home()) + "/" not in content
 
 
-def test_an_answer_is_traced_back_to_its_text(loop):
-    exchange = next(item for item in exchanges(loop) if item.shadow and item.error is None)
-    place = document_uri(f"{loop.work}/endpoint-2", Endpoint)
-    assert exchange.endpoint_sha256 == sha256(Path(place))
-    variant = next(item for item in read_document(place, Endpoint).variants if item.name == exchange.variant)
-    assert exchange.package_sha256 == variant.package.sha256
+@pytest.mark.usefixtures("quiet")
+def test_one_command_traces_an_answer_back_to_its_text(loop, capsys):
+    exchange = next(item for item in exchanges(loop) if item.shadow and item.error is None and item.retrieval is not None)
 
-    place, package = follow(variant.package, folder_of(place), ModelPackage)
-    place, run = follow(package.run, folder_of(place), TrainingRun)
-    assert run.method == "lora"
-    assert run.parent is not None
-    place, parent = follow(run.parent, folder_of(place), TrainingRun)
-    _, dataset = follow(parent.dataset, folder_of(place), DatasetManifest)
-    assert dataset.sources[0].uri.startswith("python:")
+    code = main_of("llmops-monitor")(["why", exchange.request_id, f"endpoint={loop.work}/endpoint-3"])
+
+    lineage = json.loads(capsys.readouterr().out)
+    links = [(link["kind"], link["facts"].get("method")) for link in lineage["links"]]
+    assert (code, lineage["gaps"]) == (0, [])
+    assert [link["facts"]["shadow"] for link in lineage["links"] if link["kind"] == "exchange"] == ["false", "true"]
+    for wanted in (("package", None), ("run", "lora"), ("run", "pretrain"), ("dataset", None), ("index", None), ("chunk", None)):
+        assert wanted in links
+    sources = [link["name"] for link in lineage["links"] if link["kind"] == "source"]
+    assert sources and all(name.startswith("python:") for name in sources)
+    assert all(link["uri"].startswith("python:") for link in lineage["links"] if link["kind"] == "chunk")
 
 
 def test_questions_with_context_name_their_chunks(loop):

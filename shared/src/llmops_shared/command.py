@@ -44,6 +44,8 @@ class Verb(Generic[C]):
     """Does the work; None when there is no document, as for a server."""
     refuses: Callable[[Any], bool] = lambda document: False
     """Whether the document's verdict is a no, which exits with 3."""
+    subject: str = ""
+    """The setting that a bare word stands for, as in `llmops-monitor why REQUEST_ID`; none: every setting is written key=value."""
 
 
 def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Sequence[str] | None = None) -> int:
@@ -55,7 +57,8 @@ def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Se
     verb: Verb[Any] = next(verb for verb in verbs if verb.name == arguments.verb)
     configure(arguments.log_json, rank=int(os.environ.get("RANK", "0")))
     try:
-        config = load_config(verb.config, arguments.config, [*arguments.settings, *rest], platform_defaults(verb.config))
+        words = with_subject([*arguments.settings, *rest], verb.subject)
+        config = load_config(verb.config, arguments.config, words, platform_defaults(verb.config))
         if arguments.dry_run:
             print(config.model_dump_json(indent=2))
             return DONE
@@ -70,6 +73,15 @@ def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Se
         return DONE
     sys.stdout.write(document.to_json().decode())
     return VERDICT_NO if verb.refuses(document) else DONE
+
+
+def with_subject(words: Sequence[str], subject: str) -> list[str]:
+    """The words with the first bare one written as the setting it stands for."""
+    bare = next((index for index, word in enumerate(words) if "=" not in word), None)
+    if not subject or bare is None:
+        return list(words)
+    # quoted, for an id of digits is no number
+    return [*words[:bare], f"{subject}={json.dumps(words[bare])}", *words[bare + 1 :]]
 
 
 def make_parser(program: str, summary: str, verbs: Sequence[Verb[Any]]) -> argparse.ArgumentParser:
@@ -87,7 +99,8 @@ def make_parser(program: str, summary: str, verbs: Sequence[Verb[Any]]) -> argpa
         command.add_argument("--config", metavar="FILE", help="YAML file with settings")
         command.add_argument("--dry-run", action="store_true", help="print the resolved settings as JSON and do nothing")
         command.add_argument("--log-json", action="store_true", help="log one JSON object a line")
-        command.add_argument("settings", nargs="*", metavar="key=value", help="a setting; wins over the file")
+        bare = f"{verb.subject.upper()} or key=value" if verb.subject else "key=value"
+        command.add_argument("settings", nargs="*", metavar=bare, help="a setting; wins over the file")
     return parser
 
 

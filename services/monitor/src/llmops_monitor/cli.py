@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING, Any
 
 from llmops_monitor.ab_config import AbConfig, PlanConfig
 from llmops_monitor.config import CompareConfig, DriftConfig
+from llmops_monitor.why_config import WhyConfig
 from llmops_shared.command import Verb, run_command
 
 if TYPE_CHECKING:
+    from llmops_monitor.lineage import Lineage
     from llmops_shared.contracts import Report
 
 
@@ -39,6 +41,13 @@ def plan(config: PlanConfig) -> "Report":
     return run(config)
 
 
+def why(config: WhyConfig) -> "Lineage":
+    """Reads documents only."""
+    from llmops_monitor.why import run
+
+    return run(config)
+
+
 VERBS: list[Verb[Any]] = [
     Verb(
         "compare",
@@ -61,6 +70,14 @@ VERBS: list[Verb[Any]] = [
         DriftConfig,
         drift,
         refuses=lambda report: report.verdict == "drift",
+    ),
+    Verb(
+        "why",
+        "walk from an answer back to the raw documents; exit 3 where the chain has a gap",
+        WhyConfig,
+        why,
+        refuses=lambda lineage: bool(lineage.gaps),
+        subject="request_id",
     ),
 ]
 
