@@ -1,14 +1,29 @@
 """The platform: what is slow to make and holds data."""
 
 from pathlib import Path
+from typing import Any
 
 from constructs import Construct
 
+from llmops_infra.alerts import Alerts
+from llmops_infra.aurora import Aurora
 from llmops_infra.config import Environment
+from llmops_infra.github import GitHubRoles
+from llmops_infra.identity import Identity
+from llmops_infra.kendra import DocumentIndex
 from llmops_infra.keys import Keys
+from llmops_infra.monitoring import Monitoring
 from llmops_infra.network import Network
+from llmops_infra.opensearch import VectorCollection
+from llmops_infra.outputs import write_outputs
+from llmops_infra.people import ReviewFlow, Workforce
+from llmops_infra.pipeline import Pipeline
+from llmops_infra.preprocessing import Preprocessing
+from llmops_infra.registry import Registry
+from llmops_infra.schedule import CREATE_PROCESSING_JOB, Schedules, monitor_job
 from llmops_infra.stack import Stack
-from llmops_infra.storage import Buckets, Lustre
+from llmops_infra.storage import DATASETS_PATH, Buckets, Lustre
+from llmops_infra.tracking import Tracking
 
 
 class PlatformStack(Stack):
@@ -17,17 +32,194 @@ class PlatformStack(Stack):
     def __init__(self, scope: Construct, *, environment: Environment, out: Path) -> None:
         super().__init__(scope, "platform", environment=environment, out=out)
         account = self.account
-        keys = Keys(self, "keys", environment=environment, account=account)
-        network = Network(self, "network", environment=environment, account=account, log_key_arn=keys.arn("operations"))
-        buckets = Buckets(self, "storage", environment=environment, account=account, keys=keys)
-        if environment.storage.fsx:
-            Lustre(
+        self.keys = Keys(self, "keys", environment=environment, account=account)
+        self.network = Network(self, "network", environment=environment, account=account, log_key_arn=self.keys.arn("operations"))
+        self.buckets = Buckets(self, "storage", environment=environment, account=account, keys=self.keys)
+        self.identity = Identity(self, "identity", environment=environment, account=account, buckets=self.buckets, keys=self.keys)
+        self.registry = Registry(self, "registry", environment=environment, key_arn=self.keys.arn("operations"))
+        self.tracking = Tracking(
+            self,
+            "tracking",
+            environment=environment,
+            artifacts_uri=self.buckets.models.uri("mlflow"),
+            role_arn=self.identity.tracking.arn,
+        )
+        self.preprocessing = Preprocessing(
+            self,
+            "preprocessing",
+            environment=environment,
+            network=self.network,
+            keys=self.keys,
+            code_uri=self.buckets.models.uri("code"),
+            role_arn=self.identity.glue.arn,
+        )
+        self.alerts = Alerts(self, "alerts", environment=environment, account=account, key_arn=self.keys.arn("operations"))
+        # each of these is there only where it is switched on, and an output is null where it is not
+        self.switched: dict[str, Any] = {
+            **self._file_system(),
+            **self._pipeline(),
+            **self._retrieval(),
+            **self._people(),
+            **self._github(),
+        }
+        self._schedule()
+        Monitoring(
+            self,
+            "monitoring",
+            environment=environment,
+            buckets=self.buckets,
+            lustre=self.lustre,
+            topic_arn=self.alerts.topic.arn,
+            pipeline_arn=self.pipeline.pipeline.arn if self.pipeline else None,
+            events_role_arn=self.identity.events.arn,
+        )
+        write_outputs(self, {**self._always(), **self.switched})
+
+    def _file_system(self) -> dict[str, Any]:
+        self.lustre: Lustre | None = None
+        if not (settings := self.environment.storage.fsx):
+            return {"file_system": None}
+        self.lustre = Lustre(
+            self,
+            "lustre",
+            environment=self.environment,
+            settings=settings,
+            subnet_id=self.network.subnet_ids[0],
+            group_id=self.network.groups.fsx.id,
+            buckets=self.buckets,
+            keys=self.keys,
+        )
+        made = self.lustre.file_system
+        return {"file_system": {"id": made.id, "mount_name": made.mount_name, "datasets_path": DATASETS_PATH}}
+
+    def _pipeline(self) -> dict[str, Any]:
+        self.pipeline: Pipeline | None = None
+        if not (definition := self.environment.pipeline.definition):
+            return {"pipeline": None}
+        role_arn = self.identity.pipeline.arn
+        self.pipeline = Pipeline(self, "pipeline", environment=self.environment, definition=definition, role_arn=role_arn)
+        return {"pipeline": self.pipeline.pipeline.pipeline_name}
+
+    def _retrieval(self) -> dict[str, Any]:
+        environment, account, wanted = self.environment, self.account, self.environment.retrieval
+        made: dict[str, Any] = {"opensearch_endpoint": None, "pgvector_host": None, "kendra_index_id": None}
+        if wanted.opensearch:
+            vectors = VectorCollection(
                 self,
-                "lustre",
+                "opensearch",
                 environment=environment,
-                settings=environment.storage.fsx,
-                subnet_id=network.subnet_ids[0],
-                group_id=network.groups.fsx.id,
-                buckets=buckets,
-                keys=keys,
+                settings=wanted.opensearch,
+                network=self.network,
+                key_arn=self.keys.arn("datasets"),
+                writers=[self.identity.preprocess.arn],
+                readers=[self.identity.serve.arn, self.identity.monitor.arn],
             )
+            made["opensearch_endpoint"] = vectors.collection.collection_endpoint
+        if wanted.pgvector:
+            aurora = Aurora(
+                self,
+                "pgvector",
+                environment=environment,
+                settings=wanted.pgvector,
+                account=account,
+                network=self.network,
+                data_key_arn=self.keys.arn("datasets"),
+                operations_key_arn=self.keys.arn("operations"),
+            )
+            made["pgvector_host"] = aurora.cluster.endpoint
+        if wanted.kendra:
+            documents = DocumentIndex(
+                self, "kendra", environment=environment, settings=wanted.kendra, account=account, buckets=self.buckets, keys=self.keys
+            )
+            made["kendra_index_id"] = documents.index.id
+        return made
+
+    def _people(self) -> dict[str, Any]:
+        environment, wanted = self.environment, self.environment.people
+        made: dict[str, Any] = {"workteam_arn": None, "flow_definition_arn": None}
+        if wanted.workforce:
+            workforce = Workforce(
+                self,
+                "people",
+                environment=environment,
+                account=self.account,
+                buckets=self.buckets,
+                topic_arn=self.alerts.topic.arn,
+                key_arn=self.keys.arn("raw"),
+            )
+            made["workteam_arn"] = workforce.team.arn
+            if wanted.a2i:
+                review = ReviewFlow(
+                    self,
+                    "review",
+                    environment=environment,
+                    team_arn=workforce.team.arn,
+                    role_arn=self.identity.labeling.arn,
+                    output_uri=self.buckets.captures.uri("reviews"),
+                    key_arn=self.keys.arn("captures"),
+                )
+                made["flow_definition_arn"] = review.flow.arn
+        return made
+
+    def _github(self) -> dict[str, Any]:
+        if not (settings := self.environment.github):
+            return {"github_role_arns": None}
+        serve = self.identity.serve.arn
+        roles = GitHubRoles(self, "github", environment=self.environment, settings=settings, account=self.account, serve_role_arn=serve)
+        return {"github_role_arns": {"deploy": roles.deploy.arn, "plan": roles.plan.arn}}
+
+    def _schedule(self) -> None:
+        environment, identity, operations = self.environment, self.identity, self.keys.arn("operations")
+        schedules = Schedules(self, "schedules", environment=environment, role_arn=identity.schedule.arn, key_arn=operations)
+        if environment.pipeline.schedule and self.pipeline:
+            schedules.start("pipeline", at=environment.pipeline.schedule, target_arn=self.pipeline.pipeline.arn)
+        if environment.monitoring.schedule:
+            request = monitor_job(
+                environment,
+                image=self.registry.urls()["monitor"],
+                role_arn=identity.monitor.arn,
+                tracking_uri=self.tracking.uri,
+                reports_uri=self.buckets.captures.uri("reports"),
+                key_arn=self.keys.arn("captures"),
+                subnets=self.network.subnet_ids,
+                groups=self.network.groups.job_ids,
+            )
+            schedules.start("monitor", at=environment.monitoring.schedule, target_arn=CREATE_PROCESSING_JOB, request=request)
+
+    def _always(self) -> dict[str, Any]:
+        environment, buckets, training = self.environment, self.buckets, self.environment.training
+        return {
+            "environment": environment.name,
+            "region": environment.region,
+            "vpc_id": self.network.vpc.id,
+            "subnet_ids": self.network.subnet_ids,
+            "job_security_group_ids": self.network.groups.job_ids,
+            "placement_group": self.network.placement_group.name,
+            "raw_uri": buckets.raw.uri("documents"),
+            "labels_uri": buckets.raw.uri("labels"),
+            "datasets_uri": buckets.datasets.uri("datasets"),
+            "indexes_uri": buckets.datasets.uri("indexes"),
+            "checkpoints_uri": buckets.checkpoints.uri("checkpoints"),
+            "runs_uri": buckets.checkpoints.uri("runs"),
+            "packages_uri": buckets.models.uri("packages"),
+            "endpoints_uri": buckets.models.uri("endpoints"),
+            "code_uri": buckets.models.uri("code"),
+            "exchanges_uri": buckets.captures.uri("exchanges"),
+            "reports_uri": buckets.captures.uri("reports"),
+            "key_arns": self.keys.arns(),
+            "role_arns": self.identity.arns(),
+            "repository_urls": self.registry.urls(),
+            "tracking_uri": self.tracking.uri,
+            "model_package_group": self.registry.models.model_package_group_name,
+            "glue_job": self.preprocessing.job.name,
+            "training": {
+                "instance_type": training.instance_type,
+                "num_instances": training.num_instances,
+                "efa": environment.training_efa,
+                "spot": training.spot,
+                "warm_pool_s": training.warm_pool_s,
+                "max_runtime_s": training.max_runtime_s,
+                "max_wait_s": training.max_wait_s,
+            },
+            "alarm_topic_arn": self.alerts.topic.arn,
+        }

@@ -21,7 +21,9 @@ ACTIONS: Mapping[PrivateService, Sequence[str]] = {
     "logs": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"],
     "monitoring": ["cloudwatch:PutMetricData", "cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"],
     "sts": ["sts:AssumeRole", "sts:GetCallerIdentity"],
-    "kms": ["kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant"],
+    "kms": [
+        "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant",
+    ],
     "secretsmanager": ["secretsmanager:DescribeSecret", "secretsmanager:GetSecretValue"],
     "ssm": ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath"],
     "textract": [

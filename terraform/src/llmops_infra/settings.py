@@ -220,10 +220,18 @@ class Monitoring(Config):
     email: str | None = Field(default=None, pattern=r"^[^@\s]+@[^@\s]+$")
     """Who gets alarms and budget warnings; none: nobody is subscribed to the topic."""
     schedule: str | None = Field(default=None, pattern=r"^(cron|rate)\(.+\)$")
-    """When the monitor job compares traffic with its reference, `cron(...)` or `rate(...)` in UTC; none: on demand."""
+    """When the monitor job runs, `cron(...)` or `rate(...)` in UTC; none: on demand."""
+    arguments: list[str] = Field(default=[])
+    """What the job does: words after `llmops-monitor`, such as `drift` and `endpoint=s3://...`; `out=` is added."""
     image_tag: str = "current"
     """Tag of the monitor's image the job runs."""
     instance_type: str = Field(default="ml.m5.xlarge", pattern=INSTANCE_TYPE)
     """SageMaker instance type of the monitor job."""
     budget_warnings: list[int] = Field(default=[50, 80, 100], min_length=1, max_length=5)
     """Percent of `max_monthly_usd` at which the budget warns."""
+
+    @model_validator(mode="after")
+    def _schedule_has_work(self) -> Self:
+        if self.schedule and not self.arguments:
+            raise ValueError(f"schedule {self.schedule} has nothing to run: give arguments, for example [drift, endpoint=s3://...]")
+        return self

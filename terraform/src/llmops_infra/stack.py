@@ -61,13 +61,18 @@ class Stack(TerraformStack):
         return "_".join(element.node.path.split("/")[1:])
 
 
+def state_bucket(environment: Environment, account: Account) -> str:
+    """The bucket of the s3 backend: as set, else as `make bootstrap` names it."""
+    return environment.state.bucket or f"{environment.prefix}-state-{account.id}-{account.region}"
+
+
 def state_key(environment: Environment, stack: str) -> str:
     """Where a stack's state is in the bucket."""
     return f"{environment.project}/{environment.name}/{stack}.tfstate"
 
 
 def state_path(environment: Environment, stack: str, out: Path) -> str:
-    """Where a stack's local state is, seen from the folder Terraform runs in; beside the environments, for `make clean` empties `build/`."""
+    """Where a stack's local state is, seen from the folder Terraform runs in: not in `build/`, which `make clean` empties."""
     place = ENVIRONMENTS.parent / "state" / environment.name / f"{stack}.tfstate"
     return os.path.relpath(place, out.resolve() / "stacks" / stack)
 

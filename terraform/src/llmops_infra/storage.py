@@ -97,6 +97,7 @@ class Lustre(Construct):
             retention_in_days=environment.network.flow_log_days,
             kms_key_id=keys.arn("operations"),
         )
+        self.size_gib = settings.size_gib
         self.file_system = FsxLustreFileSystem(
             self,
             "file-system",

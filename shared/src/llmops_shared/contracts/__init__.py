@@ -6,6 +6,7 @@ from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.contracts.index import RetrievalIndex
 from llmops_shared.contracts.package import ModelPackage
+from llmops_shared.contracts.platform import Platform
 from llmops_shared.contracts.report import Report
 from llmops_shared.contracts.review import ReviewAnswer, ReviewItem
 from llmops_shared.contracts.run import TrainingRun
@@ -17,6 +18,7 @@ __all__ = [
     "Exchange",
     "ModelPackage",
     "Part",
+    "Platform",
     "Reference",
     "Report",
     "RetrievalIndex",
