@@ -24,7 +24,7 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem }
 .verdict { display: inline-block; padding: .2rem .7rem; border: 2px solid; border-radius: .4rem; font-weight: 600 }
-.promote, .no_drift { color: var(--good) } .drift, .rollback { color: var(--bad) } .keep, .not_enough_data { color: var(--soft) }
+.pass, .better, .promote, .no_drift { color: var(--good) } .fail, .worse, .drift, .rollback { color: var(--bad) } .keep, .no_difference, .not_enough_data { color: var(--soft) }
 svg { display: block }
 """
 
@@ -35,6 +35,11 @@ VERDICTS = {
     "drift": "Drift",
     "no_drift": "No drift",
     "not_enough_data": "Not enough data",
+    "pass": "Every threshold is met",
+    "fail": "A threshold is missed",
+    "better": "Better",
+    "worse": "Worse",
+    "no_difference": "No difference",
 }
 
 

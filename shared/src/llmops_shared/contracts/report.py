@@ -6,7 +6,7 @@ from pydantic import Field
 
 from llmops_shared.contracts.document import Contract, Part, Reference, Value
 
-Verdict = Literal["promote", "keep", "rollback", "drift", "no_drift", "not_enough_data"]
+Verdict = Literal["promote", "keep", "rollback", "drift", "no_drift", "not_enough_data", "pass", "fail", "better", "worse", "no_difference"]
 
 
 class Measurement(Value):
@@ -28,6 +28,8 @@ class Measurement(Value):
     """Which direction is an improvement."""
     unit: str = ""
     """Unit, where it is not a plain ratio: `ms`, `tokens`, `answers/s`."""
+    details: dict[str, str] = Field(default={})
+    """How it was measured: `signature` (library, version, options), `num_fewshot`, `prompt_version`, `contamination`, ..."""
 
 
 class Report(Contract):
@@ -37,7 +39,7 @@ class Report(Contract):
 
     kind: Literal["report"] = "report"
     """What this document is."""
-    report: Literal["evaluation", "replay", "shadow", "ab", "plan", "drift", "retrieval"]
+    report: Literal["evaluation", "replay", "shadow", "ab", "plan", "drift", "retrieval", "comparison"]
     """What was asked."""
     name: str
     """Name of the report, as it appears in MLflow."""
@@ -50,6 +52,6 @@ class Report(Contract):
     reasons: list[str]
     """The decision in words, one sentence each, with the figures it rests on."""
     parts: dict[str, Part]
-    """Files a person reads, by role: `html`, `rows` (JSON lines, one a judged row)."""
+    """Files, by role: `html`, `rows` (JSON lines, one a judged row), `scores` (JSON lines, one a measure, with each row's share)."""
     mlflow_run_id: str | None
     """The MLflow run of this job; None when it was not tracked."""
