@@ -24,8 +24,3 @@ def write_outputs(stack: Construct, values: Mapping[str, Value | None]) -> None:
         TerraformOutput(
             place, name, value=NOTHING if value is None else value, description=" ".join((field.description or "").split()), static_id=True
         )
-
-
-def read_output(state_fqn: str, path: str) -> str:
-    """An expression for an output in another stack's state, such as `role_arns["serve"]`."""
-    return f"${{{state_fqn}.outputs.{path}}}"

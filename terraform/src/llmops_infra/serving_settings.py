@@ -45,8 +45,8 @@ class Hosting(Config):
 
     @model_validator(mode="after")
     def _container_takes_the_layout(self) -> Self:
-        if self.layout == "adapter" and self.container not in ("tgi", "lmi-vllm", "vllm"):
-            raise ValueError(f"{self.container} serves no adapter beside its base: merge it (layout: merged) or use lmi-vllm, vllm or tgi")
+        if self.layout == "adapter" and self.container not in ("tgi", "vllm"):
+            raise ValueError(f"{self.container} loads no adapter beside its base as packages lay it out: use tgi or vllm, or merge it")
         return self
 
 
@@ -67,6 +67,20 @@ class Deployment(Config):
     """Roll back when more of the answers are 5xx."""
     min_answer_quality: float = Field(default=0.6, ge=0, le=1)
     """Roll back when the answer quality our monitor publishes (0 to 1) is below."""
+
+    @property
+    def num_steps(self) -> int:
+        """Steps until all traffic is on the new fleet."""
+        return 2 if self.shift == "canary" else -(-100 // self.step_percent)
+
+    @model_validator(mode="after")
+    def _steps_fit(self) -> Self:
+        if self.shift == "linear" and self.step_percent < 10:
+            raise ValueError(f"step_percent {self.step_percent} is too small a linear step: SageMaker takes 10 to 50")
+        # docs.aws.amazon.com/sagemaker/latest/APIReference/API_BlueGreenUpdatePolicy.html
+        if (total := self.num_steps * self.wait_s + self.keep_old_s) > 12_600:
+            raise ValueError(f"steps and waits take {total} s; with half an hour to start a fleet SageMaker allows 12600: shorten wait_s")
+        return self
 
 
 class Autoscaling(Config):

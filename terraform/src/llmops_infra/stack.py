@@ -63,7 +63,7 @@ class Stack(TerraformStack):
 
 def state_bucket(environment: Environment, account: Account) -> str:
     """The bucket of the s3 backend: as set, else as `make bootstrap` names it."""
-    return environment.state.bucket or f"{environment.prefix}-state-{account.id}-{account.region}"
+    return environment.state.bucket or f"{environment.project}-state-{account.id}-{account.region}"
 
 
 def state_key(environment: Environment, stack: str) -> str:

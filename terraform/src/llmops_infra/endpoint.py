@@ -1,0 +1,154 @@
+"""The endpoint: its configuration, how traffic moves to the next one, and what brings it back."""
+
+from collections.abc import Sequence
+
+from cdktn import TerraformResourceLifecycle
+from cdktn_provider_aws.sagemaker_endpoint import (
+    SagemakerEndpoint,
+    SagemakerEndpointDeploymentConfig,
+    SagemakerEndpointDeploymentConfigAutoRollbackConfiguration,
+    SagemakerEndpointDeploymentConfigAutoRollbackConfigurationAlarms,
+    SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicy,
+    SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfiguration,
+    SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationCanarySize,
+    SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationLinearStepSize,
+)
+from cdktn_provider_aws.sagemaker_endpoint_configuration import (
+    SagemakerEndpointConfiguration,
+    SagemakerEndpointConfigurationDataCaptureConfig,
+    SagemakerEndpointConfigurationDataCaptureConfigCaptureContentTypeHeader,
+    SagemakerEndpointConfigurationDataCaptureConfigCaptureOptions,
+    SagemakerEndpointConfigurationProductionVariants,
+    SagemakerEndpointConfigurationProductionVariantsRoutingConfig,
+    SagemakerEndpointConfigurationShadowProductionVariants,
+)
+from constructs import Construct
+
+from llmops_infra.config import Environment
+from llmops_infra.models import Models, PlatformOutputs, digest_name
+from llmops_infra.serving_settings import Deployment
+from llmops_shared.contracts.endpoint import Capture, Variant
+from llmops_shared.contracts.endpoint import Endpoint as EndpointDocument
+
+
+class Endpoint(Construct):
+    """The endpoint of a document; an update keeps it and replaces its configuration."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        environment: Environment,
+        document: EndpointDocument,
+        models: Models,
+        platform: PlatformOutputs,
+        rollback_alarms: Sequence[str],
+    ) -> None:
+        super().__init__(scope, name)
+        self._document, self._models, self._platform = document, models, platform
+        self._max_instances = environment.serving.autoscaling.max_instances
+        shadow = document.shadow()
+        self.configuration = SagemakerEndpointConfiguration(
+            self,
+            "configuration",
+            name=self._configuration_name(),
+            production_variants=[self._production(variant) for variant in document.production()],
+            shadow_production_variants=[self._shadow(shadow)] if shadow else None,
+            data_capture_config=self._capture(document.capture) if document.capture else None,
+            # disks of the instances
+            kms_key_arn=platform.captures_key_arn,
+            tags={"Generation": str(document.generation)},
+            # the endpoint runs on the old configuration until the new one has taken over
+            lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
+        )
+        self.endpoint = SagemakerEndpoint(
+            self,
+            "endpoint",
+            name=document.name,
+            endpoint_config_name=self.configuration.name,
+            deployment_config=deployment_config(environment.serving.deployment, rollback_alarms),
+            # SageMaker need not return it, and the provider would replace the endpoint, traffic and all, for a difference in it. An update
+            # sends what the state holds: after a change of `serving.deployment`, see that DescribeEndpoint shows it as LastDeploymentConfig.
+            lifecycle=TerraformResourceLifecycle(ignore_changes=["deployment_config"]),
+        )
+
+    def _configuration_name(self) -> str:
+        """A configuration cannot be changed: what is in it makes its name."""
+        hosted = [self._models.hosting(variant).model_dump(mode="json") for variant in self._document.variants]
+        served = self._document.model_dump(mode="json", include={"variants", "capture"})
+        return digest_name(f"{self._document.name}-g{self._document.generation}", [served, hosted])
+
+    def _production(self, variant: Variant) -> SagemakerEndpointConfigurationProductionVariants:
+        hosting = self._models.hosting(variant)
+        return SagemakerEndpointConfigurationProductionVariants(
+            variant_name=variant.name,
+            model_name=self._models.by_variant[variant.name].name,
+            instance_type=hosting.instance_type,
+            initial_instance_count=hosting.num_instances,
+            initial_variant_weight=variant.weight,
+            container_startup_health_check_timeout_in_seconds=hosting.startup_timeout_s,
+            model_data_download_timeout_in_seconds=hosting.startup_timeout_s,
+            # answers differ in length by a hundred times, so that counting requests says little about who is free
+            routing_config=[SagemakerEndpointConfigurationProductionVariantsRoutingConfig(routing_strategy="LEAST_OUTSTANDING_REQUESTS")],
+        )
+
+    def _shadow(self, variant: Variant) -> SagemakerEndpointConfigurationShadowProductionVariants:
+        """A copy of every request goes to it: the shadow's weight is its share of production's weight."""
+        hosting, (production,) = self._models.hosting(variant), self._document.production()
+        return SagemakerEndpointConfigurationShadowProductionVariants(
+            variant_name=variant.name,
+            model_name=self._models.by_variant[variant.name].name,
+            instance_type=hosting.instance_type,
+            initial_instance_count=hosting.num_instances,
+            initial_variant_weight=production.weight,
+            container_startup_health_check_timeout_in_seconds=hosting.startup_timeout_s,
+            model_data_download_timeout_in_seconds=hosting.startup_timeout_s,
+        )
+
+    def _capture(self, capture: Capture) -> SagemakerEndpointConfigurationDataCaptureConfig:
+        both = [SagemakerEndpointConfigurationDataCaptureConfigCaptureOptions(capture_mode=mode) for mode in ("Input", "Output")]
+        # SageMaker writes what it does not know as JSON in base64
+        json_types = SagemakerEndpointConfigurationDataCaptureConfigCaptureContentTypeHeader(
+            json_content_types=["application/json", "application/jsonlines"]
+        )
+        return SagemakerEndpointConfigurationDataCaptureConfig(
+            enable_capture=True,
+            initial_sampling_percentage=round(capture.sample_rate * 100),
+            destination_s3_uri=f"{self._platform.exchanges_uri}/{self._document.name}",
+            kms_key_id=self._platform.captures_key_arn,
+            capture_options=both,
+            capture_content_type_header=json_types,
+        )
+
+
+def deployment_config(settings: Deployment, alarms: Sequence[str]) -> SagemakerEndpointDeploymentConfig:
+    """Blue/green: a second fleet takes the traffic step by step; any of the alarms gives it back to the first."""
+    size = {"type": "CAPACITY_PERCENT", "value": settings.step_percent}
+    canary, linear = (
+        SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationCanarySize,
+        SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationLinearStepSize,
+    )
+    return SagemakerEndpointDeploymentConfig(
+        blue_green_update_policy=SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicy(
+            traffic_routing_configuration=SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfiguration(
+                type=settings.shift.upper(),
+                wait_interval_in_seconds=settings.wait_s,
+                canary_size=canary(**size) if settings.shift == "canary" else None,
+                linear_step_size=linear(**size) if settings.shift == "linear" else None,
+            ),
+            termination_wait_in_seconds=settings.keep_old_s,
+            maximum_execution_timeout_in_seconds=deployment_limit_s(settings),
+        ),
+        auto_rollback_configuration=SagemakerEndpointDeploymentConfigAutoRollbackConfiguration(
+            alarms=[SagemakerEndpointDeploymentConfigAutoRollbackConfigurationAlarms(alarm_name=alarm) for alarm in alarms]
+        ),
+    )
+
+
+MAX_DEPLOYMENT_S = 14_400
+
+
+def deployment_limit_s(settings: Deployment) -> int:
+    """How long a deployment may take: its steps, its wait, and an hour to start the new fleet; SageMaker allows four hours."""
+    return min(MAX_DEPLOYMENT_S, settings.num_steps * settings.wait_s + settings.keep_old_s + 3600)
