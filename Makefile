@@ -6,6 +6,7 @@ PYTHON ?= python3
 WORK ?= build/loop
 ENV ?= dev
 ENVIRONMENT := .venv
+SCAN := .venv-scan
 PACKAGES := shared services/preprocess services/train services/serve services/monitor terraform terraform/offline
 EDITABLE := -e shared -e services/preprocess -e 'services/train[metrics,similarity,benchmarks]' -e 'services/serve[replay]' -e services/monitor -e 'terraform[offline]' -e terraform/offline
 # the environment's commands come first; the loop's scripts then need no prefix
@@ -13,20 +14,22 @@ export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
+# uv reads none of pip's settings, so those that name an index or a folder of wheels are handed on
+UV_SETTINGS := UV_FIND_LINKS="$${UV_FIND_LINKS-$${PIP_FIND_LINKS-}}" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-}}" \
+    UV_INDEX="$${UV_INDEX-$${PIP_EXTRA_INDEX_URL-}}" UV_HTTP_TIMEOUT=180 UV_LINK_MODE="$${UV_LINK_MODE-copy}"
+
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 14
 
 setup: $(ENVIRONMENT)/installed ## make .venv with pinned packages
 
-# uv reads none of pip's settings, so those that name an index or a folder of wheels are handed on. Compiled at once, for the
-# imports of every command would pay for it later.
+# compiled at once, for the imports of every command would pay for it later
 $(ENVIRONMENT)/installed: constraints.txt pyproject.toml $(addsuffix /pyproject.toml,$(PACKAGES))
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "$(PYTHON) is older than Python 3.11: name a newer one, for example make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 2; }
 	@echo "setting up $(ENVIRONMENT): a few minutes the first time" >&2
 	@$(PYTHON) -m venv $(ENVIRONMENT)
 	@$(ENVIRONMENT)/bin/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' constraints.txt)"
-	@UV_FIND_LINKS="$${UV_FIND_LINKS-$${PIP_FIND_LINKS-}}" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-}}" \
-	UV_INDEX="$${UV_INDEX-$${PIP_EXTRA_INDEX_URL-}}" UV_HTTP_TIMEOUT=180 UV_LINK_MODE="$${UV_LINK_MODE-copy}" \
+	@$(UV_SETTINGS) \
 	    $(ENVIRONMENT)/bin/uv pip install --quiet --python $(ENVIRONMENT)/bin/python --compile-bytecode \
 	    --constraint constraints.txt --group dev $(EDITABLE)
 	@touch $@
@@ -75,6 +78,15 @@ apply: setup ## make it so, after asking: make apply ENV=dev [OFFLINE=1] [YES=1]
 destroy: setup ## take everything away, after asking: make destroy ENV=dev [OFFLINE=1] [YES=1]
 	@llmops-infra destroy $(ENV) $(if $(OFFLINE),--offline) $(if $(YES),--yes)
 
+scan: setup $(SCAN)/installed ## checkov and our own rules on every environment
+	@PYTHONPATH=tests python -m support.scan
+
+# checkov pins an older boto3 than ours: an environment of its own
+$(SCAN)/installed: Makefile $(ENVIRONMENT)/installed
+	@$(PYTHON) -m venv $(SCAN)
+	@$(UV_SETTINGS) $(ENVIRONMENT)/bin/uv pip install --quiet --python $(SCAN)/bin/python checkov==3.3.30
+	@touch $@
+
 bootstrap: setup ## make the bucket that keeps Terraform's state: make bootstrap ENV=dev
 	@llmops-infra bootstrap $(ENV)
 
@@ -84,4 +96,4 @@ wheels: setup ## the wheels of every package, in dist/
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
+.PHONY: scan plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean

@@ -147,6 +147,8 @@ class Maker:
             self.seed(type_name, planned),
         )
         _complete(block, state, names)
+        if type_name == "aws_cloudformation_stack":
+            state["outputs"] = _stack_outputs(state, names)
         return state
 
     def read(self, block: Block, type_name: str, config: dict[str, Value], provider: Provider) -> dict[str, Value]:
@@ -164,6 +166,15 @@ class Maker:
             if state[name] is None and attributes[name].get("computed"):
                 state[name] = make(attributes[name]["type"], name, names, False)
         return state
+
+
+def _stack_outputs(state: dict[str, Value], names: Names) -> dict[str, str]:
+    """A value for each output that the template of a CloudFormation stack declares."""
+    try:
+        template = json.loads(state.get("template_body") or "{}")
+    except ValueError:
+        return {}  # YAML, which CloudFormation reads as well
+    return {name: names.hex(26, name) for name in template.get("Outputs", {})}
 
 
 def _rank(name: str, names: Names) -> tuple[int, str]:

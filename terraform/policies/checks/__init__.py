@@ -1,0 +1,1 @@
+"""Checks of our own for checkov, which loads folders with this file only."""

@@ -1,0 +1,1 @@
+"""Rules of our own on synthesized resources, beside those of checkov. Nothing here imports more than Python brings."""
