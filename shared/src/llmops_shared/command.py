@@ -44,6 +44,8 @@ class Verb(Generic[C]):
     """Does the work; None when there is no document, as for a server."""
     refuses: Callable[[Any], bool] = lambda document: False
     """Whether the document's verdict is a no, which exits with 3."""
+    rehearse: "Callable[[C], dict[str, Any]] | None" = None
+    """What it would do, for `--dry-run`, without doing it; None: the settings say it all."""
     subject: str = ""
     """The setting that a bare word stands for, as in `llmops-monitor why REQUEST_ID`; none: every setting is written key=value."""
 
@@ -60,7 +62,7 @@ def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Se
         words = with_subject([*arguments.settings, *rest], verb.subject)
         config = load_config(verb.config, arguments.config, words, platform_defaults(verb.config))
         if arguments.dry_run:
-            print(config.model_dump_json(indent=2))
+            print(dry_run(verb, config))
             return DONE
         document = verb.run(config)
     except LlmopsError as error:
@@ -73,6 +75,13 @@ def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Se
         return DONE
     sys.stdout.write(document.to_json().decode())
     return VERDICT_NO if verb.refuses(document) else DONE
+
+
+def dry_run(verb: Verb[C], config: C) -> str:
+    """The resolved settings, and what would be done where the verb can say it."""
+    if verb.rehearse is None:
+        return config.model_dump_json(indent=2)
+    return json.dumps({"settings": config.model_dump(mode="json"), "plan": verb.rehearse(config)}, indent=2)
 
 
 def with_subject(words: Sequence[str], subject: str) -> list[str]:

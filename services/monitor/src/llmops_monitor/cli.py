@@ -1,15 +1,18 @@
 """`llmops-monitor`: verdicts drawn from the traffic of an endpoint."""
 
+import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmops_monitor.ab_config import AbConfig, PlanConfig
 from llmops_monitor.config import CompareConfig, DriftConfig
+from llmops_monitor.remediate_config import RemediateConfig
 from llmops_monitor.why_config import WhyConfig
 from llmops_shared.command import Verb, run_command
 
 if TYPE_CHECKING:
     from llmops_monitor.lineage import Lineage
+    from llmops_monitor.remediate import Remediation
     from llmops_shared.contracts import Report
 
 
@@ -48,6 +51,20 @@ def why(config: WhyConfig) -> "Lineage":
     return run(config)
 
 
+def remediate(config: RemediateConfig) -> "Remediation":
+    """GitHub's token comes from the environment, where its own runners put it."""
+    from llmops_monitor.remediate import run
+
+    return run(config, os.environ.get("GITHUB_TOKEN"))
+
+
+def rehearse_remedy(config: RemediateConfig) -> dict[str, Any]:
+    """Reads the report and sends nothing."""
+    from llmops_monitor.remediate import rehearse
+
+    return rehearse(config)
+
+
 VERBS: list[Verb[Any]] = [
     Verb(
         "compare",
@@ -78,6 +95,14 @@ VERBS: list[Verb[Any]] = [
         why,
         refuses=lambda lineage: bool(lineage.gaps),
         subject="request_id",
+    ),
+    Verb(
+        "remediate",
+        "from a report to what to do about it, and to the next training set and pipeline",
+        RemediateConfig,
+        remediate,
+        rehearse=rehearse_remedy,
+        subject="report",
     ),
 ]
 
