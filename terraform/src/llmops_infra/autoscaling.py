@@ -68,6 +68,6 @@ class VariantScaling(Construct):
             schedule=at,
             timezone=self._settings.timezone,
             scalable_target_action=AppautoscalingScheduledActionScalableTargetAction(
-                min_capacity=self._settings.min_instances, max_capacity=max_instances
+                min_capacity=str(self._settings.min_instances), max_capacity=str(max_instances)
             ),
         )

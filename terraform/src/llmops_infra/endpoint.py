@@ -68,8 +68,8 @@ class Endpoint(Construct):
             name=document.name,
             endpoint_config_name=self.configuration.name,
             deployment_config=deployment_config(environment.serving.deployment, rollback_alarms),
-            # SageMaker need not return it, and the provider would replace the endpoint, traffic and all, for a difference in it. An update
-            # sends what the state holds: after a change of `serving.deployment`, see that DescribeEndpoint shows it as LastDeploymentConfig.
+            # SageMaker need not return it, and the provider would replace the endpoint, traffic and all, for a difference in it.
+            # An update sends what the state holds: DescribeEndpoint's LastDeploymentConfig.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["deployment_config"]),
         )
 
@@ -124,18 +124,18 @@ class Endpoint(Construct):
 
 def deployment_config(settings: Deployment, alarms: Sequence[str]) -> SagemakerEndpointDeploymentConfig:
     """Blue/green: a second fleet takes the traffic step by step; any of the alarms gives it back to the first."""
-    size = {"type": "CAPACITY_PERCENT", "value": settings.step_percent}
     canary, linear = (
         SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationCanarySize,
         SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfigurationLinearStepSize,
     )
+    unit, percent = "CAPACITY_PERCENT", settings.step_percent
     return SagemakerEndpointDeploymentConfig(
         blue_green_update_policy=SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicy(
             traffic_routing_configuration=SagemakerEndpointDeploymentConfigBlueGreenUpdatePolicyTrafficRoutingConfiguration(
                 type=settings.shift.upper(),
                 wait_interval_in_seconds=settings.wait_s,
-                canary_size=canary(**size) if settings.shift == "canary" else None,
-                linear_step_size=linear(**size) if settings.shift == "linear" else None,
+                canary_size=canary(type=unit, value=percent) if settings.shift == "canary" else None,
+                linear_step_size=linear(type=unit, value=percent) if settings.shift == "linear" else None,
             ),
             termination_wait_in_seconds=settings.keep_old_s,
             maximum_execution_timeout_in_seconds=deployment_limit_s(settings),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,10 @@ from pydantic import ConfigDict
 from llmops_infra import bindings
 from llmops_infra.config import Environment
 from llmops_infra.endpoint_document import document_path, read_endpoint
+from llmops_infra.price_list import FOLDER as PRICES
+from llmops_infra.prices import Estimate, estimate
 from llmops_shared.config import Config
+from llmops_shared.errors import LlmopsError
 
 logger = logging.getLogger(__name__)
 
@@ -44,6 +48,7 @@ def synth(environment: Environment, out: Path, force: bool = False) -> Synthesis
     if not force and (kept := unchanged(out, wanted)):
         logger.info("%s: nothing changed, kept %s", environment.name, out)
         return kept
+    refuse_above_budget(environment, estimate(environment, endpoint))
     from llmops_infra.app import write_stacks  # starts node
 
     (out / RECORD).unlink(missing_ok=True)
@@ -58,6 +63,18 @@ def synth(environment: Environment, out: Path, force: bool = False) -> Synthesis
     (out / RECORD).write_text(synthesis.model_dump_json(indent=2) + "\n", encoding="utf-8")
     logger.info("%s: wrote %s", environment.name, ", ".join(synthesis.stacks.values()))
     return synthesis
+
+
+def refuse_above_budget(environment: Environment, month: Estimate) -> None:
+    """Raises LlmopsError when a month of ordinary work costs more than the environment may."""
+    if month.total_usd <= environment.max_monthly_usd:
+        return
+    dearest = ", ".join(f"{part.name} {part.idle_usd + part.used_usd:.0f}" for part in month.parts[:3])
+    raise LlmopsError(
+        f"{environment.name}: a month would cost {month.total_usd:.0f} USD ({dearest}), and max_monthly_usd is "
+        f"{environment.max_monthly_usd:g}: raise it to {math.ceil(month.total_usd)} or switch something off; "
+        f"`llmops-infra prices {environment.name}` shows every part"
+    )
 
 
 def unchanged(out: Path, wanted: str) -> Synthesis | None:
@@ -80,9 +97,9 @@ def digest_of(environment: Environment) -> str:
 
 
 def sources(environment: Environment) -> Iterator[Path]:
-    """The files a synthesis reads: our code, the document, the pipeline's definition."""
-    folder = Path(__file__).parent
-    yield from sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
+    """The files a synthesis reads: our code, the prices, the document, the pipeline's definition."""
+    for folder in (Path(__file__).parent, PRICES):
+        yield from sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     document = document_path(environment)
     definition = environment.pipeline.definition
     yield from (path for path in (document, Path(definition) if definition else None) if path is not None)
