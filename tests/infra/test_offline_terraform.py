@@ -166,10 +166,11 @@ def test_a_wrong_configuration_is_rejected(what: str, terraform: OfflineTerrafor
     assert words in re.sub(r"[\s│]+", " ", planned.stdout + planned.stderr)
 
 
-def test_a_neighbouring_stack_is_read_from_its_simulated_state(terraform: OfflineTerraform, tmp_path: Path) -> None:
+@pytest.mark.parametrize("bucket", ["nowhere", ""], ids=["named", "left to init"])
+def test_a_neighbouring_stack_is_read_from_its_simulated_state(bucket: str, terraform: OfflineTerraform, tmp_path: Path) -> None:
     below, above = tmp_path / "platform", tmp_path / "serving"
     backend = {"bucket": "nowhere", "key": "platform", "region": "us-east-1"}
-    base = {"terraform": {**BASE["terraform"], "backend": {"s3": backend}}, "provider": BASE["provider"]}
+    base = {"terraform": {**BASE["terraform"], "backend": {"s3": {**backend, "bucket": bucket}}}, "provider": BASE["provider"]}
     remote = {"terraform_remote_state": {"platform": {"backend": "s3", "config": backend}}}
     for stack in (below, above):
         stack.mkdir()

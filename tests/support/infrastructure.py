@@ -49,7 +49,7 @@ def synthesize(name: str, out: Path, endpoint: Endpoint | None = None) -> Stacks
     out.mkdir(parents=True, exist_ok=True)
     if endpoint:
         (out / "endpoint.json").write_bytes(endpoint.to_json())
-        words.append(f"serving.endpoint={out / 'endpoint.json'}")
+        words += [f"serving.endpoint={out / 'endpoint.json'}", "max_monthly_usd=60000"]
     if name == "full":
         (out / "pipeline.json").write_text(json.dumps({"Version": "2020-12-01", "Steps": STEPS}))
         words.append(f"pipeline.definition={out / 'pipeline.json'}")

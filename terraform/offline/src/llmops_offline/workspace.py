@@ -82,15 +82,22 @@ def _with_local_remote_states(file: Path) -> Any:
 
 
 def _stack_behind(directory: Path, kind: Any, config: dict[str, Any]) -> Path | None:
+    """The neighbouring stack whose backend keeps this state."""
     for stack in sorted(directory.resolve().parent.iterdir()):
         if not stack.is_dir() or stack == directory.resolve():
             continue
         for document in _documents(stack):
             for settings in _listed(document.get("terraform")):
                 own = (settings.get("backend") or {}).get(kind)
-                if own is not None and all(own.get(key) == config.get(key) for key in _IDENTIFYING if key in own or key in config):
+                if own is not None and all(_agree(own.get(key), config.get(key)) for key in _IDENTIFYING):
                     return stack
     return None
+
+
+def _agree(own: Any, other: Any) -> bool:
+    """Whether two settings may be the same place: one may be left to `terraform init`, or be worked out by Terraform."""
+    open_ended = any(value in (None, "") or "${" in value for value in (own, other))
+    return own == other or open_ended
 
 
 def _documents(directory: Path) -> Iterator[dict[str, Any]]:
