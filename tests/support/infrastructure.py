@@ -61,3 +61,12 @@ def synthesized(folder: Path) -> dict[str, Any]:
     """The JSON of a stack."""
     document: dict[str, Any] = json.loads((folder / "cdk.tf.json").read_text())
     return document
+
+
+def everything(out: Path) -> dict[str, dict[str, dict[str, Any]]]:
+    """The resources of both stacks with every switch on, by type and name."""
+    found: dict[str, dict[str, dict[str, Any]]] = {}
+    for folder in synthesize("full", out, endpoint_document(variant("base"), variant("tuned", shadow=True))).values():
+        for type_name, named in synthesized(folder)["resource"].items():
+            found.setdefault(type_name, {}).update(named)
+    return found

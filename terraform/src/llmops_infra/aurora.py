@@ -44,7 +44,7 @@ class Aurora(Construct):
             engine_version=VERSION,
             database_name=DATABASE,
             # RDS makes the password and keeps it in Secrets Manager: it never passes through Terraform
-            master_username="postgres",
+            master_username="administrator",
             manage_master_user_password=True,
             master_user_secret_kms_key_id=operations_key_arn,
             iam_database_authentication_enabled=True,
