@@ -82,11 +82,13 @@ class DriftConfig(JobConfig):
     """Folder of exchange logs; give this or `endpoint`."""
     reference: TrafficWindow = Field(default=TrafficWindow())
     """The traffic that is known to be good."""
+    profile: str | None = Field(default=None)
+    """Reference profile that `llmops-monitor profile` saved; it takes the place of `reference`, and all that was profiled is tested."""
     current: TrafficWindow = Field(default=TrafficWindow())
     """The traffic in question."""
     text: Literal["prompt", "response"] = Field(default="prompt")
     """What is described: the last user message of a request, or the answer."""
-    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    alpha: float = Field(default=0.005, gt=0, lt=0.5)
     """Chance of a false alarm, over all tests together."""
     min_rows: int = Field(default=50, ge=10)
     """With fewer different prompts in a window the verdict is not_enough_data."""
@@ -101,4 +103,6 @@ class DriftConfig(JobConfig):
     def _one_log_is_named(self) -> Self:
         if (self.endpoint is None) == (self.exchanges is None):
             raise ValueError("give either endpoint= (its capture is read) or exchanges= (a folder of exchange logs)")
+        if self.profile is not None and self.reference != TrafficWindow():
+            raise ValueError("give either profile= (a saved reference) or reference.* (a window of this log), not both")
         return self

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from llmops_monitor.config import DriftConfig
-from llmops_monitor.load import asked, capture_uri, dead_letter, digest, read_log, select
+from llmops_monitor.load import asked, dead_letter, digest, log_of, read_log, select
 from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.report import Measurement, Report
-from llmops_shared.documents import document_uri, read_document, refer
+from llmops_shared.documents import refer
 from llmops_shared.page import Table, render
 from llmops_shared.resume import digest_of, finished
 
@@ -28,7 +28,11 @@ MAX_SHOWN_CHARACTERS = 1500
 
 def run(config: DriftConfig) -> Report:
     """Reads two windows, describes their texts, tests every descriptor and a classifier, and decides."""
-    log = read_log(log_uri(config))
+    if config.profile is not None:
+        from llmops_monitor.against_profile import run as run_against_profile
+
+        return run_against_profile(config)
+    log = read_log(log_of(config.endpoint, config.exchanges))
     reference, current = select(log, config.reference, "reference"), select(log, config.current, "current")
     inputs = {"reference": digest(reference, log.broken), "current": digest(current, log.broken)}
     subjects: dict[str, Reference] = {}
@@ -75,14 +79,6 @@ def run(config: DriftConfig) -> Report:
     shown = [figure for figure in judgement.measurements if "/" not in figure.name]
     files["html"] = ("report.html", render(f"Drift: {config.name}", summary, shown, judgement.verdict, reasons, tables).encode())
     return publish(config, Findings("drift", config.name, subjects, judgement.measurements, judgement.verdict, reasons, files))
-
-
-def log_uri(config: DriftConfig) -> str:
-    """The folder of the exchange log."""
-    if config.exchanges is not None:
-        return config.exchanges
-    place = document_uri(config.endpoint or "", Endpoint)
-    return capture_uri(place, read_document(place, Endpoint))
 
 
 def scarcity(samples: "Samples", config: DriftConfig) -> str:

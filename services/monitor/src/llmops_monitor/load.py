@@ -1,23 +1,27 @@
-"""Reading exchange logs: JSON lines at any depth below a folder, each record once, broken lines set aside."""
+"""Reading exchange logs of our gateway and SageMaker's data capture: JSON lines at any depth below a folder, broken lines set aside."""
 
 import hashlib
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from pydantic import ValidationError
 
 from llmops_monitor.config import TrafficWindow, Window
+from llmops_monitor.sagemaker_capture import BrokenCapture, exchange_of, is_capture
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.exchange import Exchange
-from llmops_shared.documents import document_uri
+from llmops_shared.documents import document_uri, read_document
 from llmops_shared.errors import LlmopsError
-from llmops_shared.store import folder_of, join, relative, store_for
+from llmops_shared.store import Entry, folder_of, join, relative, store_for
 
 logger = logging.getLogger(__name__)
+
+MAX_LINE_BYTES = 16 * 2**20
+"""A longer line is broken: SageMaker takes payloads of 25 MB, but a log of one endless line must not fill the memory."""
 
 
 class BrokenLine(NamedTuple):
@@ -53,35 +57,75 @@ def capture_uri(endpoint_uri: str, endpoint: Endpoint) -> str:
     return join(folder_of(place), endpoint.capture.uri)
 
 
+def log_of(endpoint: str | None, exchanges: str | None) -> str:
+    """The folder of a log, named by itself or by the endpoint that keeps it."""
+    if exchanges is not None:
+        return exchanges
+    place = document_uri(endpoint or "", Endpoint)
+    return capture_uri(place, read_document(place, Endpoint))
+
+
 def read_log(uri: str) -> ExchangeLog:
     """Reads every `*.jsonl` file below a folder, local or in S3. Raises LlmopsError when there is none."""
-    store = store_for(uri)
-    # a name that starts with a dot is a file still being written
-    files = [entry.uri for entry in store.entries(uri) if entry.uri.endswith(".jsonl") and not entry.uri.rpartition("/")[2].startswith(".")]
+    files = log_files(uri)
     if not files:
         raise LlmopsError(f"{uri}: holds no exchange log (*.jsonl); send requests to the endpoint first, or correct the path")
     latest: dict[tuple[str, str, bool], Exchange] = {}
     broken: list[BrokenLine] = []
     num_repeats = 0
-    for file in files:
-        for line_number, line in enumerate(store.read(file).split(b"\n"), 1):
-            if not line.strip():
-                continue
-            try:
-                exchange = Exchange.model_validate_json(line)
-            except ValidationError as error:
-                broken.append(BrokenLine(relative(file, uri), line_number, explain(error)))
-                continue
-            key = (exchange.request_id, exchange.variant, exchange.shadow)
-            before = latest.get(key)
-            num_repeats += before is not None
-            if before is None or exchange.time >= before.time:
-                latest[key] = exchange
+    for record in records(uri, files):
+        if isinstance(record, BrokenLine):
+            broken.append(record)
+            continue
+        key = (record.request_id, record.variant, record.shadow)
+        before = latest.get(key)
+        num_repeats += before is not None
+        if before is None or record.time >= before.time:
+            latest[key] = record
     exchanges = sorted(latest.values(), key=lambda exchange: (exchange.time, exchange.request_id, exchange.variant))
     logger.info("read %d exchanges of %d files below %s", len(exchanges), len(files), uri)
     if broken:
         logger.warning("%d broken lines left out, the first in %s line %d: %s", len(broken), *broken[0])
     return ExchangeLog(uri, exchanges, broken, num_repeats)
+
+
+def log_files(uri: str) -> list[Entry]:
+    """The files of a log; a name that starts with a dot is a file still being written."""
+    return [
+        entry
+        for entry in store_for(uri).entries(uri)
+        if entry.uri.endswith(".jsonl") and not entry.uri.rpartition("/")[2].startswith(".")
+    ]
+
+
+def records(uri: str, files: Iterable[Entry]) -> Iterator[Exchange | BrokenLine]:
+    """Every line of the files, one at a time, as an exchange or as what is wrong with it; at no time more than a line is in memory."""
+    store = store_for(uri)
+    for entry in files:
+        name = relative(entry.uri, uri)
+        with store.fetch(entry.uri).open("rb") as file:
+            line_number, too_long = 0, False
+            while line := file.readline(MAX_LINE_BYTES):
+                ended = line.endswith(b"\n")
+                if too_long:  # the rest of a line that was given up
+                    too_long = not ended
+                    continue
+                line_number += 1
+                if not ended and len(line) == MAX_LINE_BYTES:
+                    too_long = True
+                    yield BrokenLine(name, line_number, f"is longer than {MAX_LINE_BYTES} bytes")
+                elif line.strip():
+                    yield read_line(line, entry.uri, name, line_number)
+
+
+def read_line(line: bytes, file: str, name: str, line_number: int) -> Exchange | BrokenLine:
+    """One line, of our gateway or of data capture."""
+    try:
+        return exchange_of(line, file) if is_capture(line) else Exchange.model_validate_json(line)
+    except ValidationError as error:
+        return BrokenLine(name, line_number, explain(error))
+    except BrokenCapture as error:
+        return BrokenLine(name, line_number, str(error))
 
 
 def explain(error: ValidationError) -> str:

@@ -19,11 +19,11 @@ from llmops_shared.tracking import Run, tracked
 class Findings:
     """All of a report but where it is kept."""
 
-    report: Literal["shadow", "ab", "drift"]
+    report: Literal["shadow", "ab", "review", "drift"]
     name: str
     subjects: dict[str, Reference]
     measurements: Sequence[Measurement]
-    verdict: Verdict
+    verdict: Verdict | None
     reasons: list[str]
     files: Mapping[str, tuple[str, bytes]]
     """By role: file name and content."""
