@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+os.environ.setdefault("GOMP_SPINCOUNT", "10000")  # as llmops-train sets it, which here comes after torch's import
 os.environ.update(
     HF_HUB_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="1", TOKENIZERS_PARALLELISM="false"
 )

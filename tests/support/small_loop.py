@@ -6,10 +6,10 @@ import logging
 
 from support.loop import Step, main_of
 
-# a quarter of the training and of the traffic; everything else is as shipped
+# less training and traffic; enough for every Python's library to teach something
 SMALLER = {
-    "base": ["num_epochs=0.25"],
-    "tuned": ["num_epochs=0.15"],
+    "base": ["num_epochs=0.4"],
+    "tuned": ["num_epochs=0.4"],
     "evaluation-base": ["limit=60", "perplexity_rows=200"],
     "evaluation-tuned": ["limit=60", "perplexity_rows=200"],
     "replay": ["prompts.in_domain.limit=160", "prompts.in_domain_with_context.limit=10", "prompts.shifted.limit=120"],

@@ -14,7 +14,7 @@ import pytest
 
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.database import Database
-from llmops_shared.retrieval.pgserver import EmbeddedServer, as_owner
+from llmops_shared.retrieval.pgserver import EmbeddedServer, as_owner, binaries
 
 JOIN = """
 import sys, time
@@ -90,6 +90,23 @@ def test_it_is_made_in_a_path_with_a_space(tmp_path: Path) -> None:
 
     assert answer(server) == 42
     server.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, who cannot run PostgreSQL as itself")
+def test_root_may_have_its_environment_where_nobody_else_may_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed = binaries().parents[1]  # bin, pginstall18, the wheel
+    locked = tmp_path / "locked"
+    locked.mkdir(mode=0o700)
+    for part in (installed, installed.with_name(installed.name + ".libs")):
+        shutil.copytree(part, locked / part.name, ignore=shutil.ignore_patterns("pginstall"))
+    monkeypatch.syspath_prepend(str(locked))
+    assert binaries().is_relative_to(locked)
+
+    server = EmbeddedServer(tmp_path / "pgdata", create=True)
+
+    assert answer(server) == 42
+    server.close()
+    assert not runs(tmp_path / "pgdata")
 
 
 def test_the_last_user_stops_it(folder: Path) -> None:

@@ -167,7 +167,7 @@ def create_cluster(folder: Path) -> None:
     if partial.exists():  # an interrupted run
         shutil.rmtree(partial)
     partial.mkdir(mode=0o700)
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and open_to_all(binaries()):
         nobody = pwd.getpwnam("nobody")
         os.chown(partial, nobody.pw_uid, nobody.pw_gid)
     # locale C everywhere: the same order and the same files on every machine
@@ -182,19 +182,32 @@ def create_cluster(folder: Path) -> None:
 def as_owner(data: Path, command: list[str]) -> list[str]:
     """The command as PostgreSQL demands it: run by the owner of its data, who is never root.
 
-    When we are root, `setpriv` changes to the owner and leaves the right to pass folders that only root may enter, such as a
-    clone below /root. Raises LlmopsError when we are neither root nor the owner.
+    When we are root and the data are somebody else's, `setpriv` changes to the owner and leaves the right to pass folders that only
+    root may enter. Data of root's own, made where others cannot reach the programs, are served in a user namespace, in which root has
+    another number. Raises LlmopsError when we are neither root nor the owner.
     """
-    owner = data.stat()
-    if owner.st_uid == os.geteuid():
+    owner, user = data.stat(), os.geteuid()
+    if user != 0 and owner.st_uid != user:
+        raise LlmopsError(f"{data}: belongs to user id {owner.st_uid}, and you are {user}; run as its owner, or delete the folder")
+    if user != 0:
         return command
-    if os.geteuid() != 0:
-        raise LlmopsError(f"{data}: belongs to user id {owner.st_uid}, and you are {os.geteuid()}; run as its owner, or delete the folder")
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        raise LlmopsError("PostgreSQL does not run as root, and setpriv (util-linux) is not here to leave root; run as another user")
+    if owner.st_uid == 0:
+        return [util_linux("unshare"), "--user", "--map-user=1000", "--map-group=1000", "--", *command]
     rights = ["--clear-groups", "--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
-    return [setpriv, "--reuid", str(owner.st_uid), "--regid", str(owner.st_gid), *rights, "--", *command]
+    return [util_linux("setpriv"), "--reuid", str(owner.st_uid), "--regid", str(owner.st_gid), *rights, "--", *command]
+
+
+def util_linux(program: str) -> str:
+    """The path of a program that leaves root."""
+    found = shutil.which(program)
+    if found is None:
+        raise LlmopsError(f"PostgreSQL does not run as root, and {program} (util-linux) is not here to leave root; run as another user")
+    return found
+
+
+def open_to_all(folder: Path) -> bool:
+    """Whether every user may reach the folder: PostgreSQL looks for its own programs with no more than its user's rights."""
+    return all(place.stat().st_mode & 0o001 for place in (folder, *folder.parents))
 
 
 def binaries() -> Path:
