@@ -9,14 +9,11 @@ from llmops_infra.platform_stack import PlatformStack
 from llmops_infra.serving_stack import ServingStack
 from llmops_shared.contracts.endpoint import Endpoint
 
-# the lock file of the s3 backend
-TARGETS = {"terraform": ">=1.10.0", "opentofu": ">=1.10.0"}
-
 
 def write_stacks(environment: Environment, endpoint: Endpoint | None, out: Path) -> None:
     """Writes `out/stacks/{platform,serving}/cdk.tf.json`."""
     out.mkdir(parents=True, exist_ok=True)
-    app = App(outdir=str(out), context={"targetVersions": TARGETS})
+    app = App(outdir=str(out))
     PlatformStack(app, environment=environment, out=out)
     ServingStack(app, environment=environment, endpoint=endpoint, out=out)
     app.synth()

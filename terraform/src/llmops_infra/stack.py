@@ -88,5 +88,6 @@ def keep_state(stack: TerraformStack, name: str, environment: Environment, out: 
         key=state_key(environment, name),
         region=environment.region,
         encrypt=True,
-        use_lockfile=True,
     )
+    # the archived bindings are older than the lock file
+    stack.add_override("terraform.backend.s3.use_lockfile", True)

@@ -1,9 +1,16 @@
 """SageMaker's managed MLflow: a tracking server or the serverless app."""
 
+from typing import TYPE_CHECKING
+
 from cdktn_provider_aws.sagemaker_mlflow_tracking_server import SagemakerMlflowTrackingServer
 from constructs import Construct
 
+from llmops_infra import bindings
 from llmops_infra.config import Environment
+from llmops_shared.errors import LlmopsError
+
+if TYPE_CHECKING:
+    from cdktn_provider_aws.sagemaker_mlflow_app import SagemakerMlflowApp
 
 
 class Tracking(Construct):
@@ -26,10 +33,7 @@ class Tracking(Construct):
                 )
                 self.uri = server.arn
             case "serverless":
-                # only the newer bindings know it
-                from cdktn_provider_aws.sagemaker_mlflow_app import SagemakerMlflowApp
-
-                app = SagemakerMlflowApp(
+                app = app_resource()(
                     self,
                     "app",
                     name=environment.prefix,
@@ -40,3 +44,14 @@ class Tracking(Construct):
                     weekly_maintenance_window_start="Sun:03:00",
                 )
                 self.uri = app.arn
+
+
+def app_resource() -> "type[SagemakerMlflowApp]":
+    """The resource of the serverless app. Raises LlmopsError with the archived bindings, which are older than it."""
+    try:
+        from cdktn_provider_aws.sagemaker_mlflow_app import SagemakerMlflowApp
+    except ImportError as error:
+        raise LlmopsError(
+            f"{bindings.installed()} has no aws_sagemaker_mlflow_app: set tracking.mlflow: tracking-server, or install cdktn-provider-aws"
+        ) from error
+    return SagemakerMlflowApp
