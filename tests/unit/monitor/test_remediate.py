@@ -26,6 +26,7 @@ from llmops_shared.contracts.review import ReviewAnswer
 from llmops_shared.documents import read_document, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.review.items import side_by_side, single_label
+from llmops_shared.review.location import QueueConfig
 from llmops_shared.review.sqlite import SqliteQueue
 from llmops_shared.rows import ChatRow
 from support.golden import verbs
@@ -110,7 +111,15 @@ def test_reviewed_and_low_scoring_exchanges_become_the_next_training(tmp_path: P
     compare(CompareConfig(out=report, endpoint=scene.endpoint, dataset=scene.dataset))
     write_scene(str(tmp_path / "other"), [], ROWS[60:])  # an evaluation about other questions
     review = queue_with_answers(tmp_path / "review.db")
-    words = ["remediate", report, f"review={review}", f"out={tmp_path / 'remedy'}", "retrain=always", "max_score=0.6", "model=build/base"]
+    words = [
+        "remediate",
+        report,
+        f"review.uri={review}",
+        f"out={tmp_path / 'remedy'}",
+        "retrain=always",
+        "max_score=0.6",
+        "model=build/base",
+    ]
 
     codes = [main([*words, f"evaluation={tmp_path / 'other' / 'chat'}"])]
 
@@ -134,7 +143,9 @@ def test_nothing_of_the_evaluation_is_trained_on(tmp_path: Path) -> None:
     compare(CompareConfig(out=report, endpoint=scene.endpoint, dataset=scene.dataset))
     review = queue_with_answers(tmp_path / "review.db")
 
-    remedy = run(RemediateConfig(report=report, out=str(tmp_path / "remedy"), retrain="always", review=review, max_score=0.6))
+    remedy = run(
+        RemediateConfig(report=report, out=str(tmp_path / "remedy"), retrain="always", review=QueueConfig(uri=review), max_score=0.6)
+    )
 
     counts = {count.stage: count for count in remedy.counts}
     assert counts["decontamination"].dropped["evaluation_text"] > 20
@@ -147,7 +158,7 @@ def test_the_written_settings_and_commands_are_what_the_next_stages_take(tmp_pat
     review = queue_with_answers(tmp_path / "review.db")
     evaluation = write_scene(str(tmp_path), [], ROWS).dataset
 
-    remedy = run(RemediateConfig(report=report, review=review, evaluation=evaluation, model="build/base", out="remedy"))
+    remedy = run(RemediateConfig(report=report, review=QueueConfig(uri=review), evaluation=evaluation, model="build/base", out="remedy"))
 
     for command in remedy.commands:
         program, verb, *words = shlex.split(command)

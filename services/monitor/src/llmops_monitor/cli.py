@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from llmops_monitor.ab_config import AbConfig, PlanConfig
 from llmops_monitor.config import CompareConfig, DriftConfig
 from llmops_monitor.remediate_config import RemediateConfig
+from llmops_monitor.review_config import LabelsConfig, ReviewConfig, SampleConfig
 from llmops_monitor.why_config import WhyConfig
 from llmops_shared.command import Verb, run_command
 
@@ -65,6 +66,27 @@ def rehearse_remedy(config: RemediateConfig) -> dict[str, Any]:
     return rehearse(config)
 
 
+def sample(config: SampleConfig) -> None:
+    """Writes into a queue, so there is no document."""
+    from llmops_monitor.sample import run
+
+    run(config)
+
+
+def review(config: ReviewConfig) -> None:
+    """A server; its key comes from the environment, where secrets are put."""
+    from llmops_monitor.review.serve import run
+
+    run(config, os.environ.get("LLMOPS_REVIEW_KEY"))
+
+
+def labels(config: LabelsConfig) -> "Report":
+    """Reads answers only."""
+    from llmops_monitor.label_report import run
+
+    return run(config)
+
+
 VERBS: list[Verb[Any]] = [
     Verb(
         "compare",
@@ -104,6 +126,9 @@ VERBS: list[Verb[Any]] = [
         rehearse=rehearse_remedy,
         subject="report",
     ),
+    Verb("sample", "queue exchanges for people: close calls, alarms and a random share", SampleConfig, sample),
+    Verb("review", "serve the page people answer on, by keyboard alone", ReviewConfig, review),
+    Verb("labels", "what people said: rows to train on, their agreement, and the judge's with them", LabelsConfig, labels),
 ]
 
 

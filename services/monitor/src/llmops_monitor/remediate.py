@@ -89,11 +89,11 @@ def run(config: RemediateConfig, github_token: str | None = None) -> Remediation
 
 def inputs_of(config: RemediateConfig, place: str) -> dict[str, str]:
     """Digests of what the result depends on: with another answer of a person in the queue it is another result."""
-    from llmops_shared.review.sqlite import SqliteQueue
+    from llmops_shared.review.location import queue_for
 
     inputs = {"report": digest_of(place, Report), "table": table_digest(config.table)}
     if config.review is not None:
-        answers = [answer.model_dump_json() for _, found in SqliteQueue(config.review).reviewed() for answer in found]
+        answers = [answer.model_dump_json() for _, found in queue_for(config.review).reviewed() for answer in found]
         inputs["review"] = sha256("\n".join(answers).encode())
     return inputs
 
@@ -102,9 +102,9 @@ def build(config: RemediateConfig, report: Report, place: str) -> "tuple[list[An
     """The cleaned rows: what people said first, then low-scoring answers the shadow did better."""
     from llmops_monitor.labels import training_rows
     from llmops_monitor.retraining import clean, held_out_texts, low_scoring
-    from llmops_shared.review.sqlite import SqliteQueue
+    from llmops_shared.review.location import queue_for
 
-    rows = training_rows(SqliteQueue(config.review).reviewed(), config.licence) if config.review is not None else []
+    rows = training_rows(queue_for(config.review).reviewed(), config.licence) if config.review is not None else []
     log = exchanges_of(config, report, place)
     if log is not None and "rows" in report.parts:
         found: dict[tuple[str, bool], Exchange] = {(item.request_id, item.shadow): item for item in read_log(log).exchanges}

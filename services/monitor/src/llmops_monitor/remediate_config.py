@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from llmops_monitor.config import QualityMetric
 from llmops_shared.config import JobConfig
+from llmops_shared.review.location import QueueConfig
 
 
 class RemediateConfig(JobConfig):
@@ -21,7 +22,7 @@ class RemediateConfig(JobConfig):
     """A drift report's signals count when their corrected p-value is below."""
     retrain: Literal["auto", "always", "never"] = Field(default="auto")
     """Whether the retraining set is built: `auto` when the table says retrain for a signal."""
-    review: str | None = Field(default=None, min_length=1)
+    review: QueueConfig | None = Field(default=None)
     """Review queue whose answers become rows."""
     exchanges: str | None = Field(default=None, min_length=1)
     """Folder of the exchange log; not given: that of the report's endpoint, where it names one."""

@@ -39,7 +39,20 @@ class Report(Contract):
 
     kind: Literal["report"] = "report"
     """What this document is."""
-    report: Literal["evaluation", "replay", "shadow", "ab", "plan", "drift", "retrieval", "comparison", "descriptors", "infrastructure", "history"]
+    report: Literal[
+        "evaluation",
+        "replay",
+        "shadow",
+        "ab",
+        "plan",
+        "review",
+        "drift",
+        "retrieval",
+        "comparison",
+        "descriptors",
+        "infrastructure",
+        "history",
+    ]
     """What was asked."""
     name: str
     """Name of the report, as it appears in MLflow."""

@@ -46,15 +46,20 @@ class SqliteQueue:
 
     def record(self, answer: ReviewAnswer) -> None:
         """Keeps an answer; a person's later one replaces the earlier. Raises LlmopsError for an unknown item or label."""
+        labels = self.item(answer.item_id).labels
+        if answer.label not in labels:
+            raise LlmopsError(f"{self.path}: item {answer.item_id} takes {', '.join(labels)}, not {answer.label!r}")
         with self._open() as database:
-            row = database.execute("select document from items where item_id = ?", (answer.item_id,)).fetchone()
-            if row is None:
-                raise LlmopsError(f"{self.path}: has no item {answer.item_id}; it may belong to another queue")
-            labels = ReviewItem.model_validate_json(row[0]).labels
-            if answer.label not in labels:
-                raise LlmopsError(f"{self.path}: item {answer.item_id} takes {', '.join(labels)}, not {answer.label!r}")
             values = (answer.item_id, answer.reviewer, answer.time.isoformat(), answer.model_dump_json())
             database.execute("insert or replace into answers (item_id, reviewer, time, document) values (?, ?, ?, ?)", values)
+
+    def item(self, item_id: str) -> ReviewItem:
+        """One item. Raises LlmopsError when it is not in the queue."""
+        with self._open() as database:
+            row = database.execute("select document from items where item_id = ?", (item_id,)).fetchone()
+        if row is None:
+            raise LlmopsError(f"{self.path}: has no item {item_id}; it may belong to another queue")
+        return ReviewItem.model_validate_json(row[0])
 
     def withdraw(self, item_id: str, reviewer: str) -> None:
         """Takes a person's answer back, so that the item waits for it again."""
@@ -69,6 +74,26 @@ class SqliteQueue:
                 reviewed = found.setdefault(item, Reviewed(ReviewItem.model_validate_json(item), []))
                 reviewed.answers.append(ReviewAnswer.model_validate_json(answer))
         return list(found.values())
+
+    def labels(self) -> list[list[str]]:
+        """The labels each item got, for agreement, without reading the items."""
+        found: dict[str, list[str]] = {}
+        with self._open() as database:
+            for item_id, label in database.execute("select item_id, json_extract(document, '$.label') from answers"):
+                found.setdefault(item_id, []).append(label)
+        return list(found.values())
+
+    def last_answered(self, reviewer: str) -> str | None:
+        """Id of the item a person answered last."""
+        with self._open() as database:
+            query = "select item_id from answers where reviewer = ? order by rowid desc limit 1"
+            row = database.execute(query, (reviewer,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def num_answered(self, reviewer: str) -> int:
+        """Items a person has answered."""
+        with self._open() as database:
+            return int(database.execute("select count(*) from answers where reviewer = ?", (reviewer,)).fetchone()[0])
 
     def count(self) -> int:
         """Items in the queue, answered or not."""

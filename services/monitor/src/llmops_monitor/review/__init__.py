@@ -1,0 +1,1 @@
+"""The page people answer review items on."""
