@@ -25,7 +25,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 td.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem }
 .verdict { display: inline-block; padding: .2rem .7rem; border: 2px solid; border-radius: .4rem; font-weight: 600 }
 .pass, .better, .promote, .no_drift { color: var(--good) } .fail, .worse, .drift, .rollback { color: var(--bad) } .keep, .no_difference, .not_enough_data { color: var(--soft) }
-svg { display: block }
+svg { display: block } .chart { margin: 1rem 0 } .chart svg { width: 100%; border-bottom: 1px solid var(--line) }
 """
 
 VERDICTS = {
@@ -50,14 +50,17 @@ def render(
     verdict: str | None = None,
     reasons: Sequence[str] = (),
     tables: Sequence[Table] = (),
+    charts: Sequence[str] = (),
 ) -> str:
-    """The page. All text is escaped: prompts and answers are data, never markup."""
+    """The page. All text is escaped: prompts and answers are data, never markup. `charts` are figures drawn by our own code."""
     parts = [f"<h1>{escape(title)}</h1>", f'<p class="soft">{escape(summary)}</p>']
     if verdict is not None:
         parts.append(f'<p><span class="verdict {escape(verdict)}">{escape(VERDICTS.get(verdict, verdict))}</span></p>')
     if reasons:
         parts.append("<ul>" + "".join(f"<li>{escape(reason)}</li>" for reason in reasons) + "</ul>")
-    parts.append(figures(measurements))
+    if measurements or not charts:
+        parts.append(figures(measurements))
+    parts.extend(charts)
     parts.extend(render_table(table) for table in tables)
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
     body = "\n".join(parts)
