@@ -34,20 +34,42 @@ class Separation(NamedTuple):
 
 
 def separate(reference: Sequence[Text], current: Sequence[Text], num_permutations: int, confidence: float, seed: int) -> Separation:
-    """Cross-validated AUC and its permutation test.
+    """Cross-validated AUC and its permutation test, on hashed words, word pairs and character n-grams.
 
-    A ridge classifier on hashed words, word pairs and character n-grams: for it the held-out scores are a fixed matrix times the
-    labels, so that thousands of relabellings cost one matrix product and the test is exact, where the usual interval of a
-    cross-validated AUC is not. Texts of one prompt are in one fold: a classifier that has seen a prompt's twin is no evidence.
+    Texts of one prompt are in one fold: a classifier that has seen a prompt's twin is no evidence.
     """
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
     random = np.random.default_rng(seed)
     kept = [np.sort(random.permutation(len(window))[:MAX_ROWS]) for window in (reference, current)]
     texts = [reference[index] for index in kept[0]] + [current[index] for index in kept[1]]
-    labels = np.repeat([0.0, 1.0], [len(kept[0]), len(kept[1])])
     folds = np.array([hashlib.sha256(b"fold" + text.signature.encode()).digest()[0] % NUM_FOLDS for text in texts])
-    products = similarities([text.content for text in texts])
+    return tell_apart(similarities([text.content for text in texts]), folds, kept, num_permutations, confidence, random)
+
+
+def separate_vectors(reference: Floats, current: Floats, num_permutations: int, confidence: float, seed: int) -> Separation:
+    """The same on embeddings, [num_texts, num_dimensions] each; equal vectors are in one fold."""
+    random = np.random.default_rng(seed)
+    kept = [np.sort(random.permutation(len(window))[:MAX_ROWS]) for window in (reference, current)]
+    vectors = np.concatenate([reference[kept[0]], current[kept[1]]])
+    folds = np.array([hashlib.sha256(b"fold" + np.round(vector, 6).tobytes()).digest()[0] % NUM_FOLDS for vector in vectors])
+    return tell_apart(np.asarray(vectors @ vectors.T, dtype=np.float64), folds, kept, num_permutations, confidence, random)
+
+
+def tell_apart(
+    products: Floats,
+    folds: NDArray[np.int64],
+    kept: Sequence[NDArray[np.int64]],
+    num_permutations: int,
+    confidence: float,
+    random: np.random.Generator,
+) -> Separation:
+    """A ridge classifier on inner products, [num_texts, num_texts], the reference's texts first.
+
+    For it the held-out scores are a fixed matrix times the labels, so that thousands of relabellings cost one matrix product and
+    the test is exact, where the usual interval of a cross-validated AUC is not.
+    """
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    labels = np.repeat([0.0, 1.0], [len(kept[0]), len(kept[1])])
     with threadpool_limits(1):  # more threads wait for each other on matrices of this size, many times as long on a busy machine
         matrices = held_out(products, folds)
         scores = held_out_scores(matrices, folds, labels)

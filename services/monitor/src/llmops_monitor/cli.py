@@ -6,13 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 from llmops_monitor.ab_config import AbConfig, PlanConfig
 from llmops_monitor.config import CompareConfig, DriftConfig
+from llmops_monitor.infrastructure_config import InfrastructureConfig
 from llmops_monitor.remediate_config import RemediateConfig
+from llmops_monitor.retrieval_config import RetrievalConfig
 from llmops_monitor.review_config import LabelsConfig, ReviewConfig, SampleConfig
+from llmops_monitor.traffic_config import CollectConfig, DescribeConfig, HistoryConfig, ProfileConfig
 from llmops_monitor.why_config import WhyConfig
 from llmops_shared.command import Verb, run_command
 
 if TYPE_CHECKING:
+    from llmops_monitor.collect import Ledger
     from llmops_monitor.lineage import Lineage
+    from llmops_monitor.profile_job import ReferenceProfile
     from llmops_monitor.remediate import Remediation
     from llmops_shared.contracts import Report
 
@@ -21,7 +26,7 @@ def compare(config: CompareConfig) -> "Report":
     """Imports numpy late."""
     from llmops_monitor.compare import run
 
-    return run(config)
+    return run(config, os.environ.get("OPENAI_API_KEY"))
 
 
 def drift(config: DriftConfig) -> "Report":
@@ -87,6 +92,48 @@ def labels(config: LabelsConfig) -> "Report":
     return run(config)
 
 
+def describe(config: DescribeConfig) -> "Report":
+    """Imports numpy late."""
+    from llmops_monitor.describe import run
+
+    return run(config)
+
+
+def profile(config: ProfileConfig) -> "ReferenceProfile":
+    """Imports numpy late."""
+    from llmops_monitor.profile_job import run
+
+    return run(config)
+
+
+def collect(config: CollectConfig) -> "Ledger":
+    """Imports numpy late."""
+    from llmops_monitor.collect import run
+
+    return run(config)
+
+
+def history(config: HistoryConfig) -> "Report":
+    """Imports numpy late."""
+    from llmops_monitor.history import run
+
+    return run(config)
+
+
+def retrieval(config: RetrievalConfig) -> "Report":
+    """Imports numpy and the vector store's client late."""
+    from llmops_monitor.retrieval import run
+
+    return run(config)
+
+
+def infrastructure(config: InfrastructureConfig) -> "Report":
+    """Imports boto3 late."""
+    from llmops_monitor.infrastructure import run
+
+    return run(config)
+
+
 VERBS: list[Verb[Any]] = [
     Verb(
         "compare",
@@ -129,6 +176,29 @@ VERBS: list[Verb[Any]] = [
     Verb("sample", "queue exchanges for people: close calls, alarms and a random share", SampleConfig, sample),
     Verb("review", "serve the page people answer on, by keyboard alone", ReviewConfig, review),
     Verb("labels", "what people said: rows to train on, their agreement, and the judge's with them", LabelsConfig, labels),
+    Verb("describe", "measure every exchange of a window: size, tone, safety, relevance, format, cost", DescribeConfig, describe),
+    Verb("profile", "save the profile of good traffic, for drift profile=", ProfileConfig, profile),
+    Verb("collect", "add new records of a log to the profiles of their time windows", CollectConfig, collect),
+    Verb(
+        "history",
+        "draw every metric over time, with alarms; exit 3 when the newest window drifted from the reference profile",
+        HistoryConfig,
+        history,
+        refuses=lambda report: report.verdict == "drift",
+    ),
+    Verb(
+        "retrieval",
+        "measure an index and the retrieval of a window; exit 3 when questions or scores drifted",
+        RetrievalConfig,
+        retrieval,
+        refuses=lambda report: report.verdict == "drift",
+    ),
+    Verb(
+        "infrastructure",
+        "latency, load, errors and hardware of an endpoint, from its /metrics or CloudWatch",
+        InfrastructureConfig,
+        infrastructure,
+    ),
 ]
 
 

@@ -4,9 +4,10 @@ from typing import Literal, Self
 
 from pydantic import AwareDatetime, Field, model_validator
 
+from llmops_monitor.judge_config import JudgeConfig, Prices
 from llmops_shared.config import Config, JobConfig
 
-QualityMetric = Literal["rouge_l", "exact_match", "stop_share"]
+QualityMetric = Literal["rouge_l", "exact_match", "stop_share", "judge_preference"]
 
 
 class Window(Config):
@@ -42,6 +43,8 @@ class CompareConfig(JobConfig):
     """Name of the report, as it appears in MLflow."""
     endpoint: str = Field(min_length=1)
     """Endpoint document with a shadow variant, or its folder; its capture is read."""
+    experiment: str | None = Field(default=None, min_length=1)
+    """SageMaker shadow test (inference experiment) of this endpoint, whose stored answers are read in place of the capture."""
     dataset: str | None = Field(default=None)
     """Chat dataset with the reference answers, found by the `row_id` in a request's metadata."""
     splits: list[str] = Field(default=["test", "validation"], min_length=1)
@@ -56,10 +59,19 @@ class CompareConfig(JobConfig):
     """With fewer pairs of different prompts the verdict is not_enough_data."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Coverage of the intervals."""
-    max_latency_ratio: float = Field(default=1.5, gt=0)
-    """Guardrail: shadow latency as a multiple of production's; the upper end of its interval must not lie above."""
+    max_latency_ratio: float | None = Field(default=1.5, gt=0)
+    """Guardrail: shadow latency as a multiple of production's; the upper end of its interval must not lie above. null: not judged,
+    as for SageMaker's captures, which hold no latency."""
     max_error_increase: float = Field(default=0.02, ge=0, le=1)
     """Guardrail: rise of the error rate; the upper end of its interval must not lie above. 0.02 takes about 100 pairs without an error."""
+    max_cost_ratio: float | None = Field(default=None, gt=0)
+    """Guardrail: cost of an answer as a multiple of production's; needs `prices` of both variants. null: measured, not judged."""
+    judge: JudgeConfig | None = Field(default=None)
+    """Model that is asked which of two answers is better, for the metric judge_preference; null: none is asked."""
+    prices: dict[str, Prices] = Field(default={})
+    """By variant what its tokens cost, such as `prices.production.prompt_usd=0.0002`; needed to measure cost."""
+    environment: str | None = Field(default=None, min_length=1)
+    """Environment of the platform: the served answers' quality goes to CloudWatch, where its alarms look; null: it does not."""
     seed: int = Field(default=0)
     """Seed of the bootstrap."""
 
@@ -68,6 +80,10 @@ class CompareConfig(JobConfig):
         needy = [metric for metric in self.metrics if metric in ("rouge_l", "exact_match")]
         if needy and self.dataset is None:
             raise ValueError(f"metrics {', '.join(needy)} need reference answers: give dataset=, or metrics=[stop_share]")
+        if "judge_preference" in self.metrics and self.judge is None:
+            raise ValueError("metric judge_preference needs a judge: give judge.url= and judge.model=")
+        if self.max_cost_ratio is not None and len(self.prices) < 2:
+            raise ValueError("max_cost_ratio needs prices of both variants, such as prices.production.prompt_usd=0.0002")
         return self
 
 

@@ -4,6 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from llmops_monitor.judgement import Finding, Judgement, plain
 from llmops_monitor.profile import OTHER, NumberColumn, Profile, WordColumn
 from llmops_monitor.two_samples import compare_samples, distance_of, holm, standard_shift
@@ -109,7 +111,8 @@ def tests_of(reference: Profile, current: Profile, limits: Limits) -> tuple[list
             elif has_values(before, reference.num_rows) or has_values(now, current.num_rows):
                 scarce.append(f"{name}: {len(old)} and {len(new)} values are too few for a test (min_rows {limits.min_rows}).")
         elif isinstance(before, WordColumn) and isinstance(now, WordColumn):
-            if min(before.counts.total(), now.counts.total()) >= limits.min_rows:
+            few = min(before.counts.total(), now.counts.total()) < limits.min_rows
+            if not few:
                 tests.append(category_test(name, before, now, limits))
     return tests, scarce
 
@@ -154,7 +157,9 @@ def category_test(name: str, before: WordColumn, now: WordColumn, limits: Limits
         cells.append((rest[0], rest[1]))
     changes = {category: now.counts[category] / totals[1] - before.counts[category] / totals[0] for category in names}
     most = max(names, key=lambda category: (abs(changes[category]), category))
-    fresh = [category for category in now.counts if category not in before.counts and category != OTHER] if OTHER not in before.counts else []
+    fresh = (
+        [category for category in now.counts if category not in before.counts and category != OTHER] if OTHER not in before.counts else []
+    )
     size = abs(changes[most])
     came = f"; new: {', '.join(sorted(fresh)[:5])}" if fresh else ""
     words = f"{name}: {most} is {now.counts[most] / totals[1]:.1%} instead of {before.counts[most] / totals[0]:.1%}{came}"
@@ -173,7 +178,7 @@ def chi_square(cells: Sequence[tuple[int, int]]) -> float:
     if len(cells) == 2 and min(sum(cell) * column / total for cell in cells for column in columns) < 5:
         from scipy.stats import fisher_exact
 
-        return float(fisher_exact([list(cell) for cell in cells]).pvalue)
+        return float(fisher_exact(np.array(cells)).pvalue)
     statistic = sum(
         (cell[side] - sum(cell) * columns[side] / total) ** 2 / (sum(cell) * columns[side] / total) for cell in cells for side in (0, 1)
     )

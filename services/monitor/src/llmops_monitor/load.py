@@ -11,7 +11,7 @@ from typing import NamedTuple
 from pydantic import ValidationError
 
 from llmops_monitor.config import TrafficWindow, Window
-from llmops_monitor.sagemaker_capture import BrokenCapture, exchange_of, is_capture
+from llmops_monitor.sagemaker_capture import CaptureError, exchange_of, is_capture
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.documents import document_uri, read_document
@@ -92,9 +92,7 @@ def read_log(uri: str) -> ExchangeLog:
 def log_files(uri: str) -> list[Entry]:
     """The files of a log; a name that starts with a dot is a file still being written."""
     return [
-        entry
-        for entry in store_for(uri).entries(uri)
-        if entry.uri.endswith(".jsonl") and not entry.uri.rpartition("/")[2].startswith(".")
+        entry for entry in store_for(uri).entries(uri) if entry.uri.endswith(".jsonl") and not entry.uri.rpartition("/")[2].startswith(".")
     ]
 
 
@@ -124,7 +122,7 @@ def read_line(line: bytes, file: str, name: str, line_number: int) -> Exchange |
         return exchange_of(line, file) if is_capture(line) else Exchange.model_validate_json(line)
     except ValidationError as error:
         return BrokenLine(name, line_number, explain(error))
-    except BrokenCapture as error:
+    except CaptureError as error:
         return BrokenLine(name, line_number, str(error))
 
 

@@ -3,9 +3,11 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Literal
 
+from llmops_monitor.metric_queue import MetricQueue
 from llmops_shared.config import JobConfig
 from llmops_shared.contracts.dataset import DatasetManifest
 from llmops_shared.contracts.document import Reference
@@ -19,7 +21,7 @@ from llmops_shared.tracking import Run, tracked
 class Findings:
     """All of a report but where it is kept."""
 
-    report: Literal["shadow", "ab", "review", "drift"]
+    report: Literal["shadow", "ab", "review", "drift", "retrieval", "descriptors", "infrastructure", "history"]
     name: str
     subjects: dict[str, Reference]
     measurements: Sequence[Measurement]
@@ -29,14 +31,20 @@ class Findings:
     """By role: file name and content."""
 
 
-def publish(config: JobConfig, findings: Findings, dataset: str | None = None) -> Report:
+def publish(
+    config: JobConfig, findings: Findings, dataset: str | None = None, steps: Sequence[tuple[datetime, Mapping[str, float]]] = ()
+) -> Report:
     """Records the findings in MLflow (tag `llmops.stage` = `monitor`), writes the parts, and last the document.
 
-    `dataset` is the DatasetManifest with the reference answers.
+    `dataset` is the DatasetManifest with the reference answers; `steps` are figures over time, one step an hour since 1970.
     """
     with tracked(config.tracking, "monitor", findings.name) as run, tempfile.TemporaryDirectory() as scratch:
         run.parameters(config.model_dump(mode="json", exclude={"tracking"}))
-        run.metrics({figure.name: figure.value for figure in findings.measurements})
+        with MetricQueue(run) as queue:
+            for moment, values in steps:
+                queue.metrics(values, int(moment.timestamp()) // 3600)
+            if not steps:
+                queue.metrics({figure.name: figure.value for figure in findings.measurements})
         if dataset is not None:
             record_dataset(run, dataset)
         parts = {}

@@ -20,7 +20,7 @@ SOURCE = {"source": "sagemaker-capture"}
 """Metadata of an exchange made from a capture. Neither latency nor the prompt's tokens are captured: their 0 is left out of figures."""
 
 
-class BrokenCapture(ValueError):
+class CaptureError(ValueError):
     """A line that is no capture record. Its message has nothing of the line's text."""
 
 
@@ -30,16 +30,16 @@ def is_capture(line: bytes) -> bool:
 
 
 def exchange_of(line: bytes, file: str) -> Exchange:
-    """The exchange of one line; `file` gives endpoint and variant. Raises BrokenCapture with what is missing."""
+    """The exchange of one line; `file` gives endpoint and variant. Raises CaptureError with what is missing."""
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise BrokenCapture("is not JSON") from error
+        raise CaptureError("is not JSON") from error
     try:
         return convert(record, PLACE.search(file))
     except (KeyError, TypeError, AttributeError, IndexError) as error:
         lacking = f"lacks {error.args[0]}" if isinstance(error, KeyError) else "has a field of another type"
-        raise BrokenCapture(f"is no capture of a request ({lacking})") from error
+        raise CaptureError(f"is no capture of a request ({lacking})") from error
 
 
 def convert(record: dict[str, Any], place: re.Match[str] | None) -> Exchange:
@@ -47,7 +47,9 @@ def convert(record: dict[str, Any], place: re.Match[str] | None) -> Exchange:
     event, captured = record["eventMetadata"], record["captureData"]
     answer = captured.get("endpointOutput")
     messages = prompt_of(content_of(captured["endpointInput"]))
-    response, finish_reason, num_response_tokens, error = answer_of(content_of(answer)) if answer else ("", "error", 0, "no output was captured")
+    response, finish_reason, num_response_tokens, error = (
+        answer_of(content_of(answer)) if answer else ("", "error", 0, "no output was captured")
+    )
     return Exchange(
         request_id=str(event.get("inferenceId") or event["eventId"]),
         time=moment_of(event["inferenceTime"]),
@@ -75,7 +77,7 @@ def moment_of(text: str) -> datetime:
     try:
         moment = datetime.fromisoformat(text)
     except (ValueError, TypeError) as error:
-        raise BrokenCapture("has an inferenceTime that is no time") from error
+        raise CaptureError("has an inferenceTime that is no time") from error
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
@@ -87,7 +89,7 @@ def content_of(part: dict[str, Any]) -> str:
     try:
         return base64.b64decode(text, validate=True).decode(errors="replace")
     except (binascii.Error, ValueError) as error:
-        raise BrokenCapture("has a payload that is not base64") from error
+        raise CaptureError("has a payload that is not base64") from error
 
 
 def prompt_of(text: str) -> list[Message]:

@@ -8,7 +8,7 @@ LOOKED_AT = 6000
 """Characters."""
 
 INJECTION_TRIGGERS = frozenset(
-    "ignore disregard forget override bypass previous prior instructions instruction system prompt reveal repeat print verbatim response "  # noqa: SIM905
+    "ignore disregard forget override bypass previous prior instructions instruction system prompt reveal repeat print verbatim response "
     "told instructed supposed initial initially initialization answer reply output responses answers replies respond code snippet append insert incorporate embed integrate include add ensure".split()
 )
 INJECTION = (
@@ -31,7 +31,7 @@ ORDER = re.compile(
 )
 
 JAILBREAK_TRIGGERS = frozenset(
-    "dan jailbreak jailbroken jailbreaking pretend pretending roleplay role act acting character persona simulate hypothetical fictional unfiltered uncensored "  # noqa: SIM905
+    "dan jailbreak jailbroken jailbreaking pretend pretending roleplay role act acting character persona simulate hypothetical fictional unfiltered uncensored "
     "restrictions restriction limitations guidelines policy policies ethics ethical morals moral amoral illegal filter filters censorship rules "
     "developer mode chatgpt openai evil stay refuse refusing immoral anything unethical disclaimer warnings".split()
 )

@@ -111,7 +111,9 @@ KINDS = (
         rf"\s+(?P<value>{NAME})",
     ),
 )  # fmt: skip
-CAPITALISED = kind("person", "", r"(?<=[a-z,;:] )(?P<value>[A-Z][a-zà-ÿ'’-]+ (?:[A-Z]\. )?[A-Z][a-zà-ÿ'’-]+)\b(?! (?:Library|University|Street|API))")
+CAPITALISED = kind(
+    "person", "", r"(?<=[a-z,;:] )(?P<value>[A-Z][a-zà-ÿ'’-]+ (?:[A-Z]\. )?[A-Z][a-zà-ÿ'’-]+)\b(?! (?:Library|University|Street|API))"
+)
 """Two capitalised words within a sentence: a name, or a title. For masking, where too much is better than too little."""
 
 DIGIT = re.compile(r"[0-9]")

@@ -7,6 +7,7 @@ from llmops_monitor.rules.words import Words
 OPENING = 300
 """Characters that are looked at for a refusal: models decline at once."""
 
+
 def words(listed: str) -> frozenset[str]:
     """A set of words, one of which a pattern needs."""
     return frozenset(listed.split())
@@ -30,36 +31,56 @@ PATTERNS = (
     # I cannot fulfil your request
     (
         UNABLE,
-        r"\b(?:i|we)(?: am| 'm|'m)? ?(?:just |simply |really |also |still |respectfully |do not and )?"
-        r"(?:cannot|can't|can not|could not|couldn't|won't|will not|would not|unable to|not able to|must decline to|have to decline to|"
-        r"refuse to|not going to|not comfortable|am unable to|decline to|must refuse|not programmed to|not able or willing)\b"
-        r"(?: \w+){0,3}? ?(?:fulfil|fulfill|satisfy|assist|help|provide|give|offer|comply|answer|engage|support|create|generate|write|"
-        r"discuss|condone|participate|promote|encourage|endorse|recommend|share|suggest|tell|advise|respond|make|produce|do that|"
-        r"comment|access|predict|express|confirm|speculate|play|describe|explain|teach|say|agree|validate|justify|list|be able)",
+        (
+            r"\b(?:i|we)(?: am| 'm|'m)? ?(?:just |simply |really |also |still |respectfully |do not and )?"
+            r"(?:cannot|can't|can not|could not|couldn't|won't|will not|would not|unable to|not able to|must decline to|have to decline to|"
+            r"refuse to|not going to|not comfortable|am unable to|decline to|must refuse|not programmed to|not able or willing)\b"
+            r"(?: \w+){0,3}? ?(?:fulfil|fulfill|satisfy|assist|help|provide|give|offer|comply|answer|engage|support|create|generate|write|"
+            r"discuss|condone|participate|promote|encourage|endorse|recommend|share|suggest|tell|advise|respond|make|produce|do that|"
+            r"comment|access|predict|express|confirm|speculate|play|describe|explain|teach|say|agree|validate|justify|list|be able)"
+        ),
         0.8,
     ),
-    (AI, r"\b(?:as|i am|i'm) (?:just |only )?an? (?:ai|artificial|language model|responsible|ethical|helpful,? (?:and )?(?:respectful|harmless))", 0.2),
+    (
+        AI,
+        r"\b(?:as|i am|i'm) (?:just |only )?an? (?:ai|artificial|language model|responsible|ethical|helpful,? (?:and )?(?:respectful|harmless))",
+        0.2,
+    ),
     (
         words("against violate violates contrary line"),
-        r"\b(?:against|violates?|contrary to|not in line with)\b.{0,30}"
-        r"\b(?:guidelines|polic(?:y|ies)|programming|values|principles|ethical|moral|terms|law)",
+        (
+            r"\b(?:against|violates?|contrary to|not in line with)\b.{0,30}"
+            r"\b(?:guidelines|polic(?:y|ies)|programming|values|principles|ethical|moral|terms|law)"
+        ),
         0.4,
     ),
     (NOT, r"\bnot (?:appropriate|ethical|acceptable|okay|ok|safe|legal|permissible|right|accurate or ethical|possible|within my)\b", 0.35),
-    (WRONG, r"\b(?:is|are|be|highly|both|it's) (?:illegal|unethical|immoral|inappropriate|unacceptable|dangerous|harmful|prohibited|offensive)\b", 0.35),
+    (
+        WRONG,
+        r"\b(?:is|are|be|highly|both|it's) (?:illegal|unethical|immoral|inappropriate|unacceptable|dangerous|harmful|prohibited|offensive)\b",
+        0.35,
+    ),
     (NOT, r"\b(?:it is|it's) (?:never|not) (?:okay|ok|acceptable|appropriate|ethical)", 0.4),
     (
         REQUEST,
-        r"\b(?:your|this|the|such an?) (?:request|question|prompt|instruction)s? "
-        r"(?:is|are|goes|contains?|may|appears?|seems?|involves?|implies|suggests?|assumes?|includes?)\b",
+        (
+            r"\b(?:your|this|the|such an?) (?:request|question|prompt|instruction)s? "
+            r"(?:is|are|goes|contains?|may|appears?|seems?|involves?|implies|suggests?|assumes?|includes?)\b"
+        ),
         0.3,
     ),
-    (NOT, r"\bdo(?:n't| not) (?:have|possess) (?:\w+ )?(?:personal|the ability|access|opinions?|beliefs|feelings|information|preferences|enough)", 0.45),
+    (
+        NOT,
+        r"\bdo(?:n't| not) (?:have|possess) (?:\w+ )?(?:personal|the ability|access|opinions?|beliefs|feelings|information|preferences|enough)",
+        0.45,
+    ),
     (words("strongly highly"), r"\b(?:strongly|highly) (?:advise|discourage|condemn|recommend against|urge)", 0.3),
     (
         MUST,
-        r"\bi (?:must|have to|need to|would like to|want to|should|strongly|would) (?:\w+ )?(?:inform|remind|advise|emphasi[sz]e|point out|"
-        r"clarify|caution|warn|stress|respectfully|decline|discourage|refuse|assure|note)",
+        (
+            r"\bi (?:must|have to|need to|would like to|want to|should|strongly|would) (?:\w+ )?(?:inform|remind|advise|emphasi[sz]e|point out|"
+            r"clarify|caution|warn|stress|respectfully|decline|discourage|refuse|assure|note)"
+        ),
         0.3,
     ),
     # declining a premise: "It is not fair to say that ..."
@@ -68,8 +89,10 @@ PATTERNS = (
     (words("important crucial essential"), r"\bit(?:'s| is) (?:\w+ )?(?:important|crucial|essential) (?:to|that)\b", 0.2),
     (
         HARM,
-        r"\b(?:promote|promotes|promoting|perpetuates?|encourages?|condone|supports?|glorif\w+|engage in) (?:\w+ ){0,4}"
-        r"(?:harm\w*|violen\w+|illegal|discriminat\w+|hate\w*|hurtful|unethical|stereotypes?|offensive|dangerous|damaging)",
+        (
+            r"\b(?:promote|promotes|promoting|perpetuates?|encourages?|condone|supports?|glorif\w+|engage in) (?:\w+ ){0,4}"
+            r"(?:harm\w*|violen\w+|illegal|discriminat\w+|hate\w*|hurtful|unethical|stereotypes?|offensive|dangerous|damaging)"
+        ),
         0.4,
     ),
 )

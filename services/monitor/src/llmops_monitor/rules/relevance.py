@@ -5,7 +5,7 @@ import re
 from llmops_monitor.rules.words import Words
 
 COMMON = frozenset(
-    "a about all also an and any are as at be been being but by can could did do does each for from get give had has have he her his how i if in "  # noqa: SIM905
+    "a about all also an and any are as at be been being but by can could did do does each for from get give had has have he her his how i if in "
     "into is it its just like made make many may me more most much my no not of on one only or other our out over please same she should so some "
     "such than that the their them then there these they this those to two up use used very was we well were what when where which while who why "
     "will with would write you your yes answer question tell show list name explain following according".split()

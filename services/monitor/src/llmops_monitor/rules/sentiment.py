@@ -7,12 +7,14 @@ from importlib.resources import files
 from llmops_monitor.rules.words import Words
 
 NEGATIONS = frozenset(
-    "not no never none nobody nothing neither nor nowhere cannot cant can't won't wont don't dont doesn't didn't isn't isnt aren't "  # noqa: SIM905
+    "not no never none nobody nothing neither nor nowhere cannot cant can't won't wont don't dont doesn't didn't isn't isnt aren't "
     "wasn't weren't without hardly barely rarely seldom couldn't shouldn't wouldn't hasn't haven't hadn't ain't lacks lack".split()
 )
 BOOSTERS = {
-    **dict.fromkeys("very really so extremely absolutely completely incredibly totally highly too most more such truly utterly".split(), 0.293),  # noqa: SIM905
-    **dict.fromkeys("somewhat slightly kind partly little less almost barely marginally".split(), -0.293),  # noqa: SIM905
+    **dict.fromkeys(
+        "very really so extremely absolutely completely incredibly totally highly too most more such truly utterly".split(), 0.293
+    ),
+    **dict.fromkeys("somewhat slightly kind partly little less almost barely marginally".split(), -0.293),
 }
 NEGATED = -0.74
 """What a negation within three words makes of a valence; a figure of the paper."""

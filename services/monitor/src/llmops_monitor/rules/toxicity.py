@@ -13,7 +13,7 @@ HARSH = -1.6
 GROUPS = frozenset(
     name + ending
     for name in (
-        "women woman female girl gay lesbian trans transgender queer disabled muslim islam jew jewish black white asian african arab "  # noqa: SIM905
+        "women woman female girl gay lesbian trans transgender queer disabled muslim islam jew jewish black white asian african arab "
         "mexican immigrant migrant refugee foreigner christian hindu latino hispanic homosexual elderly men lib liberal conservative feminist "
         "democrat republican"
     ).split()
@@ -34,7 +34,7 @@ DEFENCE = re.compile(
 )
 """Quoting, forbidding and praising: most of what is said against hatred has its words in it."""
 REPORTED = re.compile(r"[\"“].{4,}[\"”]|\b(?:saying|calling|call(?:ed)? me|messages? like|say things like)\b")
-SPOKEN_TO = frozenset("you your you're youre u ur yourself".split())  # noqa: SIM905
+SPOKEN_TO = frozenset("you your you're youre u ur yourself".split())
 
 
 @functools.cache

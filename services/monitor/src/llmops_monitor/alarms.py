@@ -1,0 +1,57 @@
+"""Alarms on a series: where a metric leaves the range of its past."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from llmops_shared.statistics import Floats
+
+
+class AlarmRule(NamedTuple):
+    """When a point is out of range. The defaults are for points five minutes apart, chosen on real CloudWatch metrics, see the README."""
+
+    num_past: int = 2016
+    """Points of the past that make the range: a week of five minutes."""
+    num_first: int = 288
+    """Points without alarm at the beginning, when there is no past."""
+    num_smoothed: int = 6
+    """Points whose median is judged: one strange point is no alarm."""
+    tail: float = 0.03
+    """Share of the past left out of the range at each end."""
+    reach: float = 2.5
+    """How far beyond the range, in widths of the range, a point has to be."""
+    least: float = 0.05
+    """The range is taken to be at least this share of the median wide."""
+    num_quiet: int = 288
+    """Points after the last strange one during which it counts as the same alarm."""
+
+
+FIVE_MINUTES = AlarmRule()
+
+
+def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> list[int]:
+    """Places at which an alarm goes off. Missing values (NaN) raise none and are no past; a constant series raises none."""
+    series = np.asarray(values, dtype=np.float64)
+    found, last = [], -rule.num_quiet - 1
+    for place in range(rule.num_first, len(series)):
+        recent = series[max(0, place - rule.num_smoothed + 1) : place + 1]
+        recent = recent[np.isfinite(recent)]
+        past = series[max(0, place - rule.num_past) : place - rule.num_smoothed + 1]
+        past = past[np.isfinite(past)]
+        if not len(recent) or len(past) < rule.num_first // 2:
+            continue
+        if distance(float(np.median(recent)), past, rule) > rule.reach:
+            if place - last > rule.num_quiet:
+                found.append(place)
+            last = place
+    return found
+
+
+def distance(value: float, past: Floats, rule: AlarmRule) -> float:
+    """How far a value is beyond the range of the past, in widths of the range; negative within it."""
+    low, middle, high = np.quantile(past, [rule.tail, 0.5, 1 - rule.tail])
+    width = max(high - low, rule.least * abs(middle))
+    if width == 0:  # always zero so far: any other value is infinitely far, and one that is zero again is not
+        return 0.0 if value == middle else np.inf
+    return float(max(value - high, low - value) / width)

@@ -1,0 +1,160 @@
+"""`llmops-monitor history`: every metric over the windows that `collect` made, as a page, in MLflow, and with alarms."""
+
+import hashlib
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from llmops_monitor.collect import LEDGER, Ledger
+from llmops_monitor.profile_job import ReferenceProfile, read_profile
+from llmops_monitor.traffic_config import HistoryConfig
+from llmops_shared.contracts.report import Measurement, Report, Verdict
+from llmops_shared.documents import read_document
+from llmops_shared.errors import LlmopsError
+from llmops_shared.page import Table, render
+from llmops_shared.resume import digest_of, finished
+from llmops_shared.store import join, store_for
+
+if TYPE_CHECKING:
+    from llmops_monitor.judgement import Judgement
+    from llmops_monitor.profile import Profile
+
+logger = logging.getLogger(__name__)
+
+Series = Mapping[str, Sequence[float]]
+"""Metric to its value in each window, NaN where a window has none."""
+
+
+def run(config: HistoryConfig) -> Report:
+    """Reads the windows' profiles, tests each against the reference, marks alarms, draws, and logs each window as a step."""
+    place = join(config.windows, LEDGER)
+    ledger = read_document(place, Ledger)
+    if not ledger.windows:
+        raise LlmopsError(f"{place}: holds no window yet; run llmops-monitor collect first")
+    inputs = {"windows": hashlib.sha256(ledger.to_json()).hexdigest()}
+    if config.profile is not None:
+        inputs["profile"] = digest_of(config.profile, ReferenceProfile)
+    kept = finished(config, Report, inputs)
+    if kept is not None:
+        return kept
+
+    from llmops_monitor.profile import from_bytes
+    from llmops_monitor.publish import Findings, publish
+
+    starts = [datetime.fromisoformat(start) for start in ledger.windows]
+    profiles = [from_bytes(store_for(uri).read(uri), uri) for name in ledger.windows.values() for uri in [join(config.windows, name)]]
+    series = series_of(profiles)
+    marked = alarms_of(series)
+    judgements = judge_windows(profiles, config)
+    verdict, reasons = conclude(starts, judgements, marked, ledger)
+    measurements = [latest(name, values, profiles) for name, values in series.items() if math.isfinite(values[-1])]
+    summary = f"{len(starts)} windows from {starts[0].isoformat()} to {starts[-1].isoformat()}, {ledger.num_records} exchanges"
+    page = render(
+        f"History: {config.name}",
+        summary,
+        [],
+        verdict,
+        reasons,
+        [window_table(starts, profiles, judgements)],
+        charts(starts, series, marked),
+    )
+    if config.cloudwatch:
+        from llmops_monitor.cloudwatch import put_metrics
+
+        put_metrics(config.endpoint_name, starts[-1], {name: values[-1] for name, values in series.items()})
+    findings = Findings("history", config.name, {}, measurements, verdict, reasons, {"html": ("history.html", page.encode())})
+    return publish(config, findings, steps=steps_of(starts, series))
+
+
+def series_of(profiles: Sequence["Profile"]) -> dict[str, list[float]]:
+    """Means of the columns of numbers, shares of missing values that ever occur, and the number of exchanges."""
+    from llmops_monitor.profile import NumberColumn
+
+    found: dict[str, list[float]] = {"exchanges": [float(profile.num_rows) for profile in profiles]}
+    names = {name: None for profile in profiles for name in profile.columns}
+    for name in names:
+        values = []
+        for profile in profiles:
+            column = profile.columns.get(name)
+            known = isinstance(column, NumberColumn) and column.num_missing < profile.num_rows
+            values.append(column.mean if known and isinstance(column, NumberColumn) else math.nan)
+        if any(map(math.isfinite, values)):
+            found[name] = values
+    return found
+
+
+def alarms_of(series: Series) -> dict[str, list[int]]:
+    """Windows in which a metric left the range of its past; a day of hours has to be known first."""
+    from llmops_monitor.alarms import AlarmRule, alarms
+
+    rule = AlarmRule(num_past=24 * 28, num_first=24, num_smoothed=1, num_quiet=6)
+    return {name: found for name, values in series.items() if (found := alarms(values, rule))}
+
+
+def judge_windows(profiles: Sequence["Profile"], config: HistoryConfig) -> list["Judgement | None"]:
+    """Each window against the reference profile; None where there is none."""
+    if config.profile is None:
+        return [None] * len(profiles)
+    from llmops_monitor.gate import Limits, judge_profiles
+    from llmops_monitor.profile import from_bytes
+
+    _, content = read_profile(config.profile)
+    reference = from_bytes(content, config.profile)
+    # every window is one more chance of a false alarm: the error is shared among them
+    limits = Limits(alpha=Limits().alpha / len(profiles), min_rows=config.min_rows)
+    return [judge_profiles(reference, profile, limits) for profile in profiles]
+
+
+def conclude(
+    starts: Sequence[datetime], judgements: Sequence["Judgement | None"], marked: Mapping[str, Sequence[int]], ledger: Ledger
+) -> tuple[Verdict | None, list[str]]:
+    """The verdict on the newest window that has enough data, the drifted windows, the alarms, and what was left out."""
+    tested = [(start, judgement) for start, judgement in zip(starts, judgements, strict=True) if judgement is not None]
+    judged = [(start, judgement) for start, judgement in tested if judgement.verdict != "not_enough_data"]
+    verdict: Verdict | None = (judged[-1][1].verdict if judged else "not_enough_data") if tested else None
+    reasons = []
+    drifted = [(start, judgement) for start, judgement in judged if judgement.verdict == "drift"]
+    if tested:
+        reasons.append(f"{len(drifted)} of {len(judged)} windows with enough data drifted from the reference profile.")
+    for start, judgement in drifted[-5:]:
+        reasons.append(f"{start.isoformat()}: {judgement.reasons[0]}")
+    for name, places in sorted(marked.items()):
+        reasons.append(f"Alarm: {name} left the range of its past at {', '.join(starts[place].isoformat() for place in places[-3:])}.")
+    if ledger.num_late:
+        reasons.append(f"{ledger.num_late} records came after their window was closed; they are counted in a later one.")
+    if ledger.num_ahead:
+        reasons.append(f"{ledger.num_ahead} records have a time in the future and were left out.")
+    if ledger.num_broken:
+        reasons.append(f"{ledger.num_broken} broken lines were left out.")
+    return verdict, reasons
+
+
+def latest(name: str, values: Sequence[float], profiles: Sequence["Profile"]) -> Measurement:
+    """A metric in the newest window."""
+    return Measurement(name=name, value=values[-1], low=None, high=None, confidence=None, num_rows=profiles[-1].num_rows, better="neither")
+
+
+def steps_of(starts: Sequence[datetime], series: Series) -> list[tuple[datetime, dict[str, float]]]:
+    """Each window's figures, for MLflow's charts over time."""
+    return [
+        (start, {name: values[place] for name, values in series.items() if math.isfinite(values[place])})
+        for place, start in enumerate(starts)
+    ]
+
+
+def window_table(starts: Sequence[datetime], profiles: Sequence["Profile"], judgements: Sequence["Judgement | None"]) -> Table:
+    """One row a window, the newest first."""
+    rows = []
+    for start, profile, judgement in reversed(list(zip(starts, profiles, judgements, strict=True))):
+        rows.append([start.isoformat(), str(profile.num_rows), "" if judgement is None else judgement.verdict.replace("_", " ")])
+    return Table("Windows", ("Start", "Exchanges", "Against the reference"), rows)
+
+
+def charts(starts: Sequence[datetime], series: Series, marked: Mapping[str, Sequence[int]]) -> list[str]:
+    """A chart a metric, those with alarms first."""
+    from llmops_monitor.charts import line_chart
+
+    names = sorted(series, key=lambda name: (name not in marked, name))
+    return [line_chart(name, starts, series[name], marked.get(name, ())) for name in names]
