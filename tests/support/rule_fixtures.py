@@ -235,7 +235,26 @@ CASES: dict[str, Case] = {
         {"policy": policy(Action=["s3:PutObject"], Resource="x", Principal={"Service": "logging.s3.amazonaws.com"}, Condition=OWN)},
         [
             {"policy": policy(Action=["s3:GetObject"], Resource="x", Principal="*")},
+            {"policy": policy(Action=["s3:*"], Resource="x", Principal={"AWS": "arn:aws:iam::1:root"})},
+            {"policy": policy(Action=["s3:PutObject"], Resource="*", Principal={"AWS": "arn:aws:iam::1:root"})},
             {"policy": policy(Action=["s3:PutObject"], Resource="x", Principal={"Service": "logging.s3.amazonaws.com"})},
+        ],
+    ),
+    "LLMOPS_21": (
+        "aws_iam_role_policy",
+        {"policy": policy(Action=["ec2:DescribeVpcs", "textract:DetectDocumentText", "s3:GetBucketPolicy"], Resource=["*"])},
+        [
+            {"policy": policy(Action=[action], Resource=["*"])}
+            for action in ("s3:GetObject", "s3:ListBucket", "kms:Decrypt", "sagemaker:CreateModel")
+        ],
+    ),
+    "LLMOPS_22": (
+        "aws_iam_role_policy",
+        {"policy": policy(Action=["s3:ListBucket"], Resource=["arn:aws:s3:::x"], Condition={"StringLike": {"s3:prefix": ["datasets/*"]}})},
+        [
+            {"policy": policy(Action=["s3:ListBucket"], Resource=["arn:aws:s3:::x"])},
+            {"policy": policy(Action=["cloudwatch:PutMetricData"], Resource=["*"])},
+            {"policy": policy(Action=["kendra:Query"], Resource=["arn:aws:kendra:eu-west-1:1:index/*"])},
         ],
     ),
 }

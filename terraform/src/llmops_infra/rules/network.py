@@ -40,4 +40,6 @@ def all_protocols_stay_inside(found: Block) -> str | None:
         return None
     if found.get("referenced_security_group_id") != found.get("security_group_id"):
         return "ip_protocol -1 to something else than the group itself"
+    if found.get("from_port") is not None:
+        return "ip_protocol -1 ignores the ports that are named"
     return None
