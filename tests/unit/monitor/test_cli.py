@@ -26,7 +26,7 @@ def test_all_wrong_settings_are_named_at_once(capsys: pytest.CaptureFixture[str]
     told = capsys.readouterr().err
     assert code == 2
     assert "3 bad settings" in told and "did you mean margin?" in told and "did you mean half?" in told
-    assert "'rouge_l', 'exact_match' or 'stop_share'" in told
+    assert "'rouge_l', 'exact_match', 'stop_share' or 'judge_preference'" in told
 
 
 def test_help_imports_nothing_slow() -> None:

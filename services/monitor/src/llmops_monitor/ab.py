@@ -2,13 +2,14 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from llmops_monitor.ab_config import AbConfig
 from llmops_monitor.arms import Arms, arms_of, num_failed, split, unit_values
 from llmops_monitor.load import capture_uri, dead_letter, digest, read_log, select
-from llmops_monitor.pairs import read_references
+from llmops_monitor.pairs import as_served, read_references
 from llmops_shared.contracts.dataset import DatasetManifest
 from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.endpoint import Endpoint, Variant
@@ -32,7 +33,7 @@ def run(config: AbConfig) -> Report:
     endpoint = read_document(endpoint_uri, Endpoint)
     control, treatment = arms_of(endpoint, endpoint_uri, config.control, config.treatment)
     log = read_log(capture_uri(endpoint_uri, endpoint))
-    exchanges = select(log, config.select, "select")
+    exchanges = as_served(select(log, config.select, "select"), endpoint)
     inputs = {"endpoint": digest_of(endpoint_uri, Endpoint), "exchanges": digest(exchanges, log.broken)}
     if config.dataset is not None:
         inputs["dataset"] = digest_of(config.dataset, DatasetManifest)
@@ -64,7 +65,24 @@ def run(config: AbConfig) -> Report:
     if log.broken:
         files["dead_letter"] = ("dead_letter.jsonl", dead_letter(log.broken))
     subjects = subjects_of(config, endpoint_uri, control, treatment)
-    return publish(config, Findings("ab", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
+    report = publish(config, Findings("ab", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
+    if config.environment is not None:
+        tell_quality(config.environment, endpoint.name, exchanges[-1].time, config.metrics[0], measurements, (control, treatment))
+    return report
+
+
+def tell_quality(
+    environment: str, endpoint: str, moment: datetime, metric: str, measurements: Sequence[Measurement], variants: tuple[Variant, Variant]
+) -> None:
+    """Publishes what the endpoint's alarms listen to: the quality of all answers that clients got."""
+    from llmops_monitor.answer_quality import put_quality, quality_request
+
+    found = {item.name: item for item in measurements}
+    sides = [found[name] for role in ("control", "treatment") if (name := f"{role}/{metric}") in found]
+    if len(sides) == len(variants):
+        served = sum(side.value * side.num_rows for side in sides) / sum(side.num_rows for side in sides)
+        of_variants = {variant.name: side.value for variant, side in zip(variants, sides, strict=True)}
+        put_quality(quality_request(environment, endpoint, moment, served, of_variants))
 
 
 def measure(

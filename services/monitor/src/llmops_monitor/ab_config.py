@@ -4,8 +4,11 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from llmops_monitor.config import QualityMetric, Window
+from llmops_monitor.config import Window
 from llmops_shared.config import Config, JobConfig
+
+QualityMetric = Literal["rouge_l", "exact_match", "stop_share"]
+"""What can be told of one answer by itself: a preference takes two answers to one request."""
 
 
 class AbConfig(JobConfig):
@@ -35,10 +38,13 @@ class AbConfig(JobConfig):
     """Chance that all intervals that decide hold, at every look together."""
     planned_units: int = Field(default=1000, ge=60)
     """Units of both variants at which the intervals are narrowest for what was seen; `llmops-monitor plan` tells it."""
-    max_latency_ratio: float = Field(default=1.5, gt=0)
-    """Guardrail: typical latency (geometric mean) as a multiple of control's; above it the treatment is rolled back."""
+    max_latency_ratio: float | None = Field(default=1.5, gt=0)
+    """Guardrail: typical latency (geometric mean) as a multiple of control's; above it the treatment is rolled back. null: not
+    judged, as for SageMaker's captures, which hold no latency."""
     max_error_increase: float = Field(default=0.02, ge=0, le=1)
     """Guardrail: rise of the error rate; above it the treatment is rolled back."""
+    environment: str | None = Field(default=None, min_length=1)
+    """Environment of the platform: the served answers' quality goes to CloudWatch, where its alarms look; null: it does not."""
     mismatch_alpha: float = Field(default=0.001, gt=0, lt=0.5)
     """Chance of calling a split of the traffic broken that follows the weights, over all looks."""
 

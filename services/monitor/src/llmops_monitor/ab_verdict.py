@@ -35,7 +35,7 @@ def decide(figures: AbFigures, config: AbConfig) -> tuple[Verdict, list[str]]:
     All intervals hold at every look with probability `confidence`, so that is how rarely a treatment that is no better is promoted,
     or one that is no worse rolled back, however often anybody looks and whenever the test is stopped.
     """
-    guardrails = [error_guardrail(figures.errors, config), latency_guardrail(figures.latency, config)]
+    guardrails = [error_guardrail(figures.errors, config), *latency_guardrail(figures.latency, config)]
     quality = [quality_gain(name, figure, config) for name, figure in figures.quality.items()]
     mismatch = mismatch_reason(figures, config)
     reasons = [*mismatch, *(condition.reason for condition in quality + guardrails)]
@@ -81,12 +81,14 @@ def error_guardrail(figure: Estimate, config: AbConfig) -> Condition:
     return guardrail(words, figure.low, figure.high, config.max_error_increase)
 
 
-def latency_guardrail(figure: Estimate | None, config: AbConfig) -> Condition:
-    """Whether the treatment takes no longer than is allowed."""
+def latency_guardrail(figure: Estimate | None, config: AbConfig) -> list[Condition]:
+    """Whether the treatment takes no longer than is allowed; empty where that is not judged."""
+    if config.max_latency_ratio is None:
+        return []
     if figure is None:
-        return Condition("open", "Latency: too few units in a variant for an interval.")
+        return [Condition("open", "Latency: too few units in a variant, or none with a latency, for an interval.")]
     words = (
         f"Latency: treatment takes {figure.value:.2f} times as long (interval {figure.low:.2f} to {figure.high:.2f}, "
         f"limit {config.max_latency_ratio:.2f})"
     )
-    return guardrail(words, figure.low, figure.high, config.max_latency_ratio)
+    return [guardrail(words, figure.low, figure.high, config.max_latency_ratio)]

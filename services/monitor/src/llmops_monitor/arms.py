@@ -87,7 +87,7 @@ def unit_values(side: Mapping[str, list[Exchange]], metric: Metric, references: 
             and (value := metric.value(exchange, references.get(exchange.metadata.get("row_id", "")))) is not None
         ]
         if metric.unit == "ms":
-            values = [math.log(max(value, 1e-3)) for value in values]  # a microsecond, where a clock says 0
+            values = [math.log(value) for value in values if value > 0]  # 0: a clock that jumped, or a capture that holds no latency
         if values:
             found.append(sum(values) / len(values))
     return np.array(found, dtype=np.float64)

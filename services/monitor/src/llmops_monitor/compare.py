@@ -3,10 +3,12 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING
 
 from llmops_monitor.config import CompareConfig
 from llmops_monitor.load import ExchangeLog, capture_uri, dead_letter, digest, read_log, select
-from llmops_monitor.pairs import Pair, Pairing, of_packages, pair_up, read_references, variants_of
+from llmops_monitor.pairs import Pair, Pairing, as_served, of_packages, pair_up, read_references, variants_of
 from llmops_shared.contracts.dataset import DatasetManifest
 from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.endpoint import Endpoint, Variant
@@ -14,9 +16,13 @@ from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.contracts.package import ModelPackage
 from llmops_shared.contracts.report import Report
 from llmops_shared.documents import document_uri, follow, read_document, refer
+from llmops_shared.errors import LlmopsError
 from llmops_shared.page import Table, render
 from llmops_shared.resume import digest_of, finished
 from llmops_shared.store import folder_of
+
+if TYPE_CHECKING:
+    from llmops_monitor.metrics import Comparison, Metric
 
 logger = logging.getLogger(__name__)
 
@@ -24,13 +30,13 @@ NUM_SHOWN = 5
 MAX_SHOWN_CHARACTERS = 1500
 
 
-def run(config: CompareConfig) -> Report:
+def run(config: CompareConfig, judge_key: str | None = None) -> Report:
     """Reads the endpoint's capture, pairs the answers by request, measures both models and decides."""
     endpoint_uri = document_uri(config.endpoint, Endpoint)
     endpoint = read_document(endpoint_uri, Endpoint)
     production, shadow = variants_of(endpoint, endpoint_uri)
-    log = read_log(capture_uri(endpoint_uri, endpoint))
-    exchanges = of_packages(select(log, config.select, "select"), production, shadow, log.uri)
+    log = read_log(answers_uri(config, endpoint_uri, endpoint))
+    exchanges = of_packages(as_served(select(log, config.select, "select"), endpoint), production, shadow, log.uri)
     inputs = {"endpoint": digest_of(endpoint_uri, Endpoint), "exchanges": digest(exchanges, log.broken)}
     if config.dataset is not None:
         inputs["dataset"] = digest_of(config.dataset, DatasetManifest)
@@ -38,26 +44,80 @@ def run(config: CompareConfig) -> Report:
     if kept is not None:
         return kept
 
-    from llmops_monitor.metrics import METRICS, compare_pairs
+    from llmops_monitor.metrics import compare_pairs
     from llmops_monitor.publish import Findings, publish
     from llmops_monitor.verdict import decide
 
     subjects = subjects_of(config, endpoint_uri, production, shadow)
     pairing = pair_up(exchanges, references_for(config, exchanges))
-    found = [compare_pairs(metric, pairing.pairs, config.confidence, config.seed) for metric in METRICS]
+    metrics, told = metrics_for(config, pairing.pairs, judge_key)
+    found = [compare_pairs(metric, pairing.pairs, config.confidence, config.seed) for metric in metrics]
     comparisons = {comparison.metric.name: comparison for comparison in found if comparison is not None}
     verdict, reasons = decide(comparisons, config)
-    reasons += remarks(pairing, log, config)
+    reasons += [*told, *remarks(pairing, log, config)]
     measurements = [figure for comparison in comparisons.values() for figure in comparison.measurements(config.confidence)]
     logger.info("verdict %s from %d pairs", verdict, len(pairing.pairs))
 
     title = f"{endpoint.name}: {shadow.name} against {production.name}"
     summary = f"{len(pairing.pairs)} requests sent to both, from {exchanges[0].time.isoformat()} to {exchanges[-1].time.isoformat()}"
     page = render(title, summary, measurements, verdict, reasons, tables(pairing.pairs))
-    files = {"html": ("report.html", page.encode()), "rows": ("rows.jsonl", judged_rows(pairing.pairs))}
+    files = {"html": ("report.html", page.encode()), "rows": ("rows.jsonl", judged_rows(pairing.pairs, metrics))}
     if log.broken:
         files["dead_letter"] = ("dead_letter.jsonl", dead_letter(log.broken))
-    return publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
+    report = publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
+    if config.environment is not None and config.metrics[0] in comparisons:
+        tell_quality(config.environment, endpoint.name, exchanges[-1].time, comparisons[config.metrics[0]], (production, shadow))
+    return report
+
+
+def answers_uri(config: CompareConfig, endpoint_uri: str, endpoint: Endpoint) -> str:
+    """Where the answers are: what the endpoint captured, or what a SageMaker shadow test stored.
+
+    Raises LlmopsError when the shadow test is about other variants than the endpoint's.
+    """
+    if config.experiment is None:
+        return capture_uri(endpoint_uri, endpoint)
+    from llmops_monitor.inference_experiment import read_experiment
+
+    test = read_experiment(config.experiment)
+    production, shadow = variants_of(endpoint, endpoint_uri)
+    if (test.endpoint, test.production, test.shadow) != (endpoint.name, production.name, shadow.name):
+        raise LlmopsError(
+            f"experiment={config.experiment}: compares {test.shadow} with {test.production} of endpoint {test.endpoint}, "
+            f"and {endpoint_uri} describes {shadow.name} and {production.name} of {endpoint.name}; name the endpoint it was started on"
+        )
+    logger.info("shadow test %s is %s; its answers are at %s", test.name, test.status, test.capture_uri)
+    return test.capture_uri
+
+
+def metrics_for(config: CompareConfig, pairs: Sequence[Pair], judge_key: str | None) -> "tuple[list[Metric], list[str]]":
+    """Everything that is measured, and what is to be said of how."""
+    from llmops_monitor.extra_metrics import cost_metric, descriptor_metrics, judge_metric
+    from llmops_monitor.metrics import METRICS
+
+    metrics, told = [*METRICS, *descriptor_metrics()], []
+    if config.prices:
+        metrics.append(cost_metric(config.prices))
+    if config.judge is not None:
+        from llmops_monitor.judge import judge_pairs, open_judge
+
+        preferences = judge_pairs(pairs, config.judge, open_judge(config.judge, judge_key))
+        metrics.append(judge_metric(preferences))
+        asked = len(preferences.shadow) + preferences.num_unreadable
+        told.append(
+            f"{config.judge.model} judged {asked} pairs in both orders: {preferences.num_swayed} verdicts changed with the order "
+            f"and count as ties, {preferences.num_unreadable} could not be read and are left out."
+        )
+    return metrics, told
+
+
+def tell_quality(environment: str, endpoint: str, moment: datetime, quality: "Comparison", variants: tuple[Variant, Variant]) -> None:
+    """Publishes what the endpoint's alarms listen to: the quality of the answers that clients got."""
+    from llmops_monitor.answer_quality import put_quality, quality_request
+
+    production, shadow = variants
+    of_variants = {production.name: quality.production.value, shadow.name: quality.shadow.value}
+    put_quality(quality_request(environment, endpoint, moment, quality.production.value, of_variants))
 
 
 def subjects_of(config: CompareConfig, endpoint_uri: str, production: Variant, shadow: Variant) -> dict[str, Reference]:
@@ -120,15 +180,13 @@ def shown(pair: Pair, gain: str) -> list[str]:
     return [text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]} …" for text in texts] + [gain]
 
 
-def judged_rows(pairs: Sequence[Pair]) -> bytes:
+def judged_rows(pairs: Sequence[Pair], metrics: "Sequence[Metric]") -> bytes:
     """The figures of each pair as JSON lines, without the texts: they stay in the log, where their access is governed."""
-    from llmops_monitor.metrics import METRICS
-
     lines = []
     for pair in pairs:
         row: dict[str, object] = {"request_id": pair.production.request_id, "row_id": pair.production.metadata.get("row_id")}
         for role, answer in (("production", pair.production), ("shadow", pair.shadow)):
-            for metric in METRICS:
+            for metric in metrics:
                 row[f"{role}/{metric.name}"] = metric.value(answer, pair.reference)
         lines.append(json.dumps(row) + "\n")
     return "".join(lines).encode()

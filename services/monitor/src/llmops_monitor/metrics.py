@@ -45,7 +45,7 @@ class Comparison:
     def measurements(self, confidence: float) -> list[Measurement]:
         """The figures as a report shows them."""
         roles = {"production": self.production, "shadow": self.shadow, "difference": self.difference}
-        if self.metric.unit == "ms" and self.ratio is not None:
+        if self.metric.unit in ("ms", "USD") and self.ratio is not None:
             roles["ratio"] = self.ratio
         return [measurement(f"{role}/{self.metric.name}", figure, self, confidence) for role, figure in roles.items()]
 

@@ -59,6 +59,16 @@ def variants_of(endpoint: Endpoint, uri: str) -> tuple[Variant, Variant]:
     return endpoint.production()[0], shadow
 
 
+def as_served(exchanges: Sequence[Exchange], endpoint: Endpoint) -> list[Exchange]:
+    """Exchanges of SageMaker's captures with what a capture does not say: its variant's package, and whether that is a shadow."""
+    variants = {variant.name: variant for variant in endpoint.variants}
+    known = {name: {"shadow": variant.shadow, "package_sha256": variant.package.sha256} for name, variant in variants.items()}
+    return [
+        exchange if exchange.package_sha256 or exchange.variant not in known else exchange.model_copy(update=known[exchange.variant])
+        for exchange in exchanges
+    ]
+
+
 def of_packages(exchanges: Sequence[Exchange], production: Variant, shadow: Variant, uri: str) -> list[Exchange]:
     """The exchanges of the two packages; a log may hold answers of an earlier model under the same variant name.
 

@@ -25,11 +25,8 @@ def decide(comparisons: Mapping[str, Comparison], config: CompareConfig) -> tupl
     Several quality metrics need no correction for multiplicity, for all of them have to hold (an intersection-union test,
     Berger 1982): the chance of promoting a model that is no better stays below (1 - confidence) / 2.
     """
-    guardrails = [
-        guard(comparisons[name], config)
-        for name, guard in (("error_rate", error_guardrail), ("latency_ms", latency_guardrail))
-        if name in comparisons
-    ]
+    checks = [("error_rate", error_guardrail), ("latency_ms", latency_guardrail), ("cost_usd", cost_guardrail)]
+    guardrails = [found for name, guard in checks if name in comparisons and (found := guard(comparisons[name], config)) is not None]
     scarce = [reason for metric in config.metrics if (reason := too_few(metric, comparisons.get(metric), config)) is not None]
     if scarce:
         # a shadow that fails on every request has no answer to measure, and is no matter of more data
@@ -66,7 +63,7 @@ def quality_gain(comparison: Comparison, config: CompareConfig) -> Condition:
     return Condition("open", f"{figures}; the margin of {config.margin:.3f} is not below the interval, so a gain is not proven.")
 
 
-def error_guardrail(comparison: Comparison, config: CompareConfig) -> Condition:
+def error_guardrail(comparison: Comparison, config: CompareConfig) -> Condition | None:
     """Whether the error rate rises by no more than is allowed."""
     figure, limit = comparison.difference, config.max_error_increase
     figures = (
@@ -76,9 +73,25 @@ def error_guardrail(comparison: Comparison, config: CompareConfig) -> Condition:
     return guardrail(figures, figure.low, figure.high, limit)
 
 
-def latency_guardrail(comparison: Comparison, config: CompareConfig) -> Condition:
-    """Whether shadow takes no longer than is allowed."""
+def cost_guardrail(comparison: Comparison, config: CompareConfig) -> Condition | None:
+    """Whether an answer costs no more than is allowed; None where that is not judged."""
+    figure, limit = comparison.ratio, config.max_cost_ratio
+    if limit is None:
+        return None
+    if figure is None:
+        return Condition("open", "Cost of production is 0 for a prompt, so no ratio is defined.")
+    figures = (
+        f"Cost of an answer: shadow {comparison.shadow.value:.2g} USD, production {comparison.production.value:.2g} USD; "
+        f"{figure.value:.2f} times as much, at most {figure.high:.2f} (limit {limit:.2f})"
+    )
+    return guardrail(figures, figure.low, figure.high, limit)
+
+
+def latency_guardrail(comparison: Comparison, config: CompareConfig) -> Condition | None:
+    """Whether shadow takes no longer than is allowed; None where that is not judged."""
     figure, limit = comparison.ratio, config.max_latency_ratio
+    if limit is None:
+        return None
     if figure is None:
         return Condition("open", "Latency of production is 0 ms for a prompt, so no ratio is defined.")
     figures = (
