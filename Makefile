@@ -7,6 +7,7 @@ WORK ?= build/loop
 ENV ?= dev
 ENVIRONMENT := .venv
 SCAN := .venv-scan
+CDKTF := .venv-cdktf
 PACKAGES := shared services/preprocess services/train services/serve services/monitor terraform terraform/offline
 EDITABLE := -e shared -e services/preprocess -e 'services/train[metrics,similarity,benchmarks]' -e 'services/serve[replay]' -e services/monitor -e 'terraform[offline]' -e terraform/offline
 # the environment's commands come first; the loop's scripts then need no prefix
@@ -87,6 +88,15 @@ $(SCAN)/installed: Makefile $(ENVIRONMENT)/installed
 	@$(UV_SETTINGS) $(ENVIRONMENT)/bin/uv pip install --quiet --python $(SCAN)/bin/python checkov==3.3.30
 	@touch $@
 
+cdktf: setup $(CDKTF)/installed ## an environment with the archived cdktf bindings, for the test that compares both
+
+$(CDKTF)/installed: Makefile $(ENVIRONMENT)/installed
+	@$(PYTHON) -m venv $(CDKTF)
+	@$(UV_SETTINGS) $(ENVIRONMENT)/bin/uv pip install --quiet --python $(CDKTF)/bin/python --compile-bytecode \
+	    --constraint constraints.txt cdktf==0.21.0 cdktf-cdktf-provider-aws==21.22.1 -e shared
+	@$(ENVIRONMENT)/bin/uv pip install --quiet --python $(CDKTF)/bin/python --no-deps -e terraform
+	@touch $@
+
 bootstrap: setup ## make the bucket that keeps Terraform's state: make bootstrap ENV=dev
 	@llmops-infra bootstrap $(ENV)
 
@@ -96,4 +106,4 @@ wheels: setup ## the wheels of every package, in dist/
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: scan plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
+.PHONY: scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
