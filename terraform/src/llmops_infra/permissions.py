@@ -5,24 +5,12 @@ from collections.abc import Sequence
 from llmops_infra.bucket import Bucket
 from llmops_infra.config import Environment
 from llmops_infra.policy import Statement, allow
+from llmops_infra.private_services import MLFLOW_ACTIONS
 from llmops_infra.stack import Account
 from llmops_shared.contracts.platform import METRICS_NAMESPACE
 
 READ_OBJECTS = ("s3:GetObject", "s3:GetObjectVersion", "s3:GetObjectTagging")
 WRITE_OBJECTS = (*READ_OBJECTS, "s3:PutObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
-
-# docs.aws.amazon.com/sagemaker/latest/dg/mlflow-create-tracking-server-iam.html
-MLFLOW_ACTIONS = [
-    f"sagemaker-mlflow:{call}"
-    for call in (
-        "AccessUI", "CreateExperiment", "CreateModelVersion", "CreateRegisteredModel", "CreateRun",
-        "GetDownloadURIForModelVersionArtifacts",
-        "GetExperiment", "GetExperimentByName", "GetLatestModelVersions", "GetMetricHistory", "GetModelVersion", "GetModelVersionByAlias",
-        "GetRegisteredModel", "GetRun", "ListArtifacts", "LogBatch", "LogInputs", "LogMetric", "LogModel", "LogParam", "SearchExperiments",
-        "SearchModelVersions", "SearchRegisteredModels", "SearchRuns", "SetExperimentTag", "SetModelVersionTag", "SetRegisteredModelAlias",
-        "SetRegisteredModelTag", "SetTag", "UpdateModelVersion", "UpdateRegisteredModel", "UpdateRun",
-    )
-]  # fmt: skip
 
 
 def read(bucket: Bucket, *prefixes: str) -> list[Statement]:
@@ -92,7 +80,7 @@ def track(account: Account, environment: Environment) -> list[Statement]:
     return [
         allow("Track", [*MLFLOW_ACTIONS, "sagemaker:DescribeMlflowTrackingServer"], [server]),
         # the id of an app is given by AWS, so that its tags say whose it is
-        allow("TrackServerless", ["sagemaker:CallMlflowAppApi", "sagemaker:DescribeMlflowApp"], [app], own),
+        allow("TrackServerless", [*MLFLOW_ACTIONS, "sagemaker:DescribeMlflowApp"], [app], own),
     ]
 
 

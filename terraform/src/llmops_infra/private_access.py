@@ -69,7 +69,9 @@ class PrivateAccess(Construct):
             )
 
     def _service(self, name: str) -> str:
-        return f"com.amazonaws.{self._environment.region}.{name}"
+        region = self._environment.region
+        # docs.aws.amazon.com/sagemaker/latest/dg/mlflow-private-link.html
+        return f"aws.sagemaker.{region}.experiments" if name == "mlflow" else f"com.amazonaws.{region}.{name}"
 
     def _policy(self, service: PrivateService) -> str:
         """Our own principals only: stolen keys of another account carry nothing out."""

@@ -4,12 +4,25 @@ from collections.abc import Mapping, Sequence
 
 from llmops_infra.settings import PrivateService
 
+# docs.aws.amazon.com/sagemaker/latest/dg/mlflow-create-tracking-server-iam.html
+MLFLOW_ACTIONS = [
+    "sagemaker:CallMlflowAppApi",  # all that the serverless app asks for
+    *(f"sagemaker-mlflow:{call}" for call in (
+        "AccessUI", "CreateExperiment", "CreateModelVersion", "CreateRegisteredModel", "CreateRun",
+        "GetDownloadURIForModelVersionArtifacts",
+        "GetExperiment", "GetExperimentByName", "GetLatestModelVersions", "GetMetricHistory", "GetModelVersion", "GetModelVersionByAlias",
+        "GetRegisteredModel", "GetRun", "ListArtifacts", "LogBatch", "LogInputs", "LogMetric", "LogModel", "LogParam", "SearchExperiments",
+        "SearchModelVersions", "SearchRegisteredModels", "SearchRuns", "SetExperimentTag", "SetModelVersionTag", "SetRegisteredModelAlias",
+        "SetRegisteredModelTag", "SetTag", "UpdateModelVersion", "UpdateRegisteredModel", "UpdateRun",
+    )),
+]  # fmt: skip
+
 ACTIONS: Mapping[PrivateService, Sequence[str]] = {
     "sagemaker.api": [
         "sagemaker:AddTags", "sagemaker:Create*", "sagemaker:Describe*", "sagemaker:List*", "sagemaker:Search",
         "sagemaker:StartPipelineExecution", "sagemaker:StopTrainingJob", "sagemaker:StopProcessingJob", "sagemaker:Update*",
-        "sagemaker-mlflow:*",
     ],
+    "mlflow": MLFLOW_ACTIONS,
     "sagemaker.runtime": [
         "sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointAsync", "sagemaker:InvokeEndpointWithResponseStream",
     ],
@@ -20,6 +33,7 @@ ACTIONS: Mapping[PrivateService, Sequence[str]] = {
     "ecr.dkr": ["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage", "ecr:GetAuthorizationToken"],
     "logs": ["logs:CreateLogGroup", "logs:CreateLogStream", "logs:DescribeLogGroups", "logs:DescribeLogStreams", "logs:PutLogEvents"],
     "monitoring": ["cloudwatch:PutMetricData", "cloudwatch:GetMetricData", "cloudwatch:GetMetricStatistics", "cloudwatch:ListMetrics"],
+    "events": ["events:PutEvents"],
     "sts": ["sts:AssumeRole", "sts:GetCallerIdentity"],
     "kms": [
         "kms:Decrypt", "kms:DescribeKey", "kms:Encrypt", "kms:GenerateDataKey", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:CreateGrant",

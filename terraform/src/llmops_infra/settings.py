@@ -9,7 +9,7 @@ from llmops_shared.config import Config
 INSTANCE_TYPE = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
 
 PrivateService = Literal[
-    "sagemaker.api", "sagemaker.runtime", "ecr.api", "ecr.dkr", "logs", "monitoring", "sts", "kms",
+    "sagemaker.api", "sagemaker.runtime", "mlflow", "ecr.api", "ecr.dkr", "logs", "monitoring", "events", "sts", "kms",
     "secretsmanager", "ssm", "textract", "comprehend", "bedrock-runtime",
 ]  # fmt: skip
 PRIVATE_SERVICES: list[PrivateService] = list(PrivateService.__args__)  # type: ignore[attr-defined]

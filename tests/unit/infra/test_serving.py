@@ -1,0 +1,146 @@
+"""The serving stack, from an Endpoint document."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmops_infra.config import load_environment
+from llmops_infra.containers import IMAGES, image_uri, variables
+from llmops_infra.endpoint import deployment_config
+from llmops_infra.serving_settings import Hosting
+from support.infrastructure import endpoint_document, synthesize, synthesized, variant
+from support.stacks import Resources, needs_node
+
+
+def only(resources: Resources, kind: str) -> dict[str, Any]:
+    (found,) = resources[kind].values()
+    return found
+
+
+def test_one_production_and_one_shadow_variant(serving: Resources) -> None:
+    configuration = only(serving, "aws_sagemaker_endpoint_configuration")
+
+    assert [item["variant_name"] for item in configuration["production_variants"]] == ["base"]
+    assert [item["variant_name"] for item in configuration["shadow_production_variants"]] == ["tuned"]
+    # every request is copied: the shadow's share equals production's
+    weights = {item["initial_variant_weight"] for kind in ("", "shadow_") for item in configuration[f"{kind}production_variants"]}
+    assert weights == {1}
+
+
+def test_input_and_output_are_captured_as_json_and_encrypted(serving: Resources) -> None:
+    capture = only(serving, "aws_sagemaker_endpoint_configuration")["data_capture_config"]
+
+    assert capture["enable_capture"] and capture["initial_sampling_percentage"] == 100
+    assert [option["capture_mode"] for option in capture["capture_options"]] == ["Input", "Output"]
+    assert "application/json" in capture["capture_content_type_header"]["json_content_types"]
+    assert capture["kms_key_id"] == '${data.terraform_remote_state.platform.outputs.key_arns["captures"]}'
+    assert capture["destination_s3_uri"] == "${data.terraform_remote_state.platform.outputs.exchanges_uri}/assistant"
+
+
+def test_traffic_shifts_by_a_canary_and_rolls_back_on_latency_errors_and_answer_quality(serving: Resources) -> None:
+    endpoint = only(serving, "aws_sagemaker_endpoint")
+    policy = endpoint["deployment_config"]["blue_green_update_policy"]
+    alarms = serving["aws_cloudwatch_metric_alarm"]
+
+    routing = policy["traffic_routing_configuration"]
+    assert (routing["type"], routing["canary_size"]) == ("CANARY", {"type": "CAPACITY_PERCENT", "value": 10})
+    rollback = {item["alarm_name"] for item in endpoint["deployment_config"]["auto_rollback_configuration"]["alarms"]}
+    named = {f"${{aws_cloudwatch_metric_alarm.{name}.alarm_name}}" for name in alarms}
+    assert (
+        rollback
+        == named
+        == {f"${{aws_cloudwatch_metric_alarm.alarms_{name}.alarm_name}}" for name in ("quality", "base-latency", "base-errors")}
+    )
+
+
+def test_the_quality_alarm_watches_what_our_monitor_publishes(serving: Resources) -> None:
+    alarm = serving["aws_cloudwatch_metric_alarm"]["alarms_quality"]
+
+    assert (alarm["namespace"], alarm["metric_name"]) == ("LLMOps", "AnswerQuality")
+    assert alarm["dimensions"] == {"Environment": "full", "Endpoint": "assistant"}
+    assert (alarm["comparison_operator"], alarm["threshold"]) == ("LessThanThreshold", 0.6)
+
+
+def test_a_missing_deployment_config_does_not_replace_the_endpoint(serving: Resources) -> None:
+    assert only(serving, "aws_sagemaker_endpoint")["lifecycle"] == {"ignore_changes": ["deployment_config"]}
+
+
+def test_the_endpoint_runs_on_the_old_configuration_until_the_new_one_has_taken_over(serving: Resources) -> None:
+    assert only(serving, "aws_sagemaker_endpoint_configuration")["lifecycle"] == {"create_before_destroy": True}
+
+
+def test_linear_steps() -> None:
+    settings = load_environment("dev", ["serving.deployment.shift=linear", "serving.deployment.step_percent=25"]).serving.deployment
+
+    routing = deployment_config(settings, ["alarm"]).blue_green_update_policy.traffic_routing_configuration
+
+    assert (routing.type, routing.linear_step_size.value, routing.canary_size) == ("LINEAR", 25, None)
+    assert settings.num_steps == 4
+
+
+def test_production_is_scaled_by_requests_in_flight_and_by_the_clock(serving: Resources) -> None:
+    target, policy = only(serving, "aws_appautoscaling_target"), only(serving, "aws_appautoscaling_policy")
+    actions = {action["name"]: action for action in serving["aws_appautoscaling_scheduled_action"].values()}
+
+    assert target["resource_id"] == "endpoint/${aws_sagemaker_endpoint.endpoint_endpoint.name}/variant/base"
+    assert (target["min_capacity"], target["max_capacity"]) == (1, 4)
+    tracking = policy["target_tracking_scaling_policy_configuration"]
+    metric = tracking["predefined_metric_specification"]["predefined_metric_type"]
+    assert metric == "SageMakerVariantConcurrentRequestsPerModelHighResolution"
+    night, morning = sorted(actions.values(), key=lambda action: action["scalable_target_action"]["max_capacity"])
+    assert night["schedule"] == "cron(0 20 * * ? *)" and night["scalable_target_action"] == {"min_capacity": "1", "max_capacity": "1"}
+    assert morning["scalable_target_action"] == {"min_capacity": "1", "max_capacity": "4"}
+
+
+def test_models_are_private_and_isolated_and_load_plain_files(serving: Resources) -> None:
+    for model in serving["aws_sagemaker_model"].values():
+        (source,) = model["primary_container"]["model_data_source"]["s3_data_source"]
+        assert model["enable_network_isolation"]
+        assert model["vpc_config"]["subnets"] == "${data.terraform_remote_state.platform.outputs.subnet_ids}"
+        assert (source["s3_data_type"], source["compression_type"]) == ("S3Prefix", "None")
+        assert source["s3_uri"].startswith("s3://llmops-models/packages/") and source["s3_uri"].endswith("/")
+
+
+def test_another_package_is_another_model_and_configuration_but_the_same_endpoint(serving: Resources, tmp_path: Path) -> None:
+    needs_node()
+    other = variant("base").model_copy(update={"package": variant("base").package.model_copy(update={"sha256": "1" * 64})})
+    changed = synthesized(synthesize("full", tmp_path, endpoint_document(other, variant("tuned", shadow=True)))["serving"])["resource"]
+
+    def names(resources: Resources, kind: str) -> set[str]:
+        return {resource["name"] for resource in resources[kind].values()}
+
+    assert len(names(serving, "aws_sagemaker_model") & names(changed, "aws_sagemaker_model")) == 1
+    assert names(serving, "aws_sagemaker_endpoint_configuration") != names(changed, "aws_sagemaker_endpoint_configuration")
+    assert names(serving, "aws_sagemaker_endpoint") == names(changed, "aws_sagemaker_endpoint") == {"assistant"}
+
+
+@pytest.mark.parametrize(
+    "container, expected",
+    [
+        ("tgi", {"HF_MODEL_ID": "/opt/ml/model/model", "SM_NUM_GPUS": "4", "MAX_TOTAL_TOKENS": "4096", "MAX_INPUT_TOKENS": "4095"}),
+        ("lmi-vllm", {"HF_MODEL_ID": "/opt/ml/model/model", "TENSOR_PARALLEL_DEGREE": "4", "OPTION_MAX_MODEL_LEN": "4096"}),
+        ("lmi-trtllm", {"OPTION_ROLLING_BATCH": "trtllm", "TENSOR_PARALLEL_DEGREE": "4"}),
+        ("lmi-deepspeed", {"OPTION_ROLLING_BATCH": "deepspeed", "TENSOR_PARALLEL_DEGREE": "4"}),
+        ("lmi-accelerate", {"OPTION_ENTRYPOINT": "djl_python.huggingface", "OPTION_DEVICE_MAP": "auto"}),
+        ("vllm", {"SM_VLLM_MODEL": "/opt/ml/model/model", "SM_VLLM_TENSOR_PARALLEL_SIZE": "4"}),
+    ],
+)
+def test_each_container_is_told_what_to_load(container: Any, expected: dict[str, str]) -> None:
+    hosting = Hosting(container=container, num_gpus=4)
+
+    assert expected.items() <= variables(hosting).items()
+    assert variables(hosting)["HF_HUB_OFFLINE"] == "1"
+    assert image_uri(hosting, "registry.example") == f"registry.example/{IMAGES[hosting.container]}"
+
+
+@pytest.mark.parametrize("container, name", [("tgi", "LORA_ADAPTERS"), ("vllm", "SM_VLLM_LORA_MODULES")])
+def test_an_adapter_is_loaded_beside_its_base(container: Any, name: str) -> None:
+    assert variables(Hosting(container=container, layout="adapter"))[name] == "adapter=/opt/ml/model/adapter"
+
+
+def test_settings_win_over_what_is_derived() -> None:
+    hosting = Hosting(container="tgi", environment={"MAX_CONCURRENT_REQUESTS": "7"}, image="example/tgi:1")
+
+    assert variables(hosting)["MAX_CONCURRENT_REQUESTS"] == "7"
+    assert image_uri(hosting, "registry.example") == "example/tgi:1"
