@@ -13,8 +13,9 @@ from llmops_shared.documents import read_document, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import exists, join, store_for
 from llmops_train.acceptance import accept
-from llmops_train.config import EvaluateConfig, PackageConfig
+from llmops_train.config import PackageConfig
 from llmops_train.evaluate import evaluate
+from llmops_train.evaluation.config import EvaluateConfig
 from llmops_train.model import load_model, load_tokenizer
 from llmops_train.package import package
 from llmops_train.source import ModelFiles, identify, open_source

@@ -3,10 +3,12 @@
 import os
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from llmops_shared.command import Verb, run_command
-from llmops_train.config import EvaluateConfig, PackageConfig, TrainConfig
+from llmops_train.config import PackageConfig, TrainConfig
+from llmops_train.evaluation.config import CompareConfig, EvaluateConfig
 
 if TYPE_CHECKING:
     from llmops_shared.contracts import ModelPackage, Report, TrainingRun
@@ -24,6 +26,12 @@ def evaluate(config: EvaluateConfig) -> "Report":
     return evaluate(config)
 
 
+def compare(config: CompareConfig) -> "Report":
+    from llmops_train.compare import compare
+
+    return compare(config)
+
+
 def package(config: PackageConfig) -> "ModelPackage":
     from llmops_train.package import package
 
@@ -32,7 +40,20 @@ def package(config: PackageConfig) -> "ModelPackage":
 
 VERBS: list[Verb[Any]] = [
     Verb("run", "train a model on a dataset and write a TrainingRun", TrainConfig, train),
-    Verb("evaluate", "measure a run on a split it has not seen and write a Report", EvaluateConfig, evaluate),
+    Verb(
+        "evaluate",
+        "measure a model, an endpoint or predictions and write a Report; 3 when a threshold or the baseline is missed",
+        EvaluateConfig,
+        evaluate,
+        refuses=lambda report: report.verdict in ("fail", "worse"),
+    ),
+    Verb(
+        "compare",
+        "compare two evaluations row by row: compare BASELINE CANDIDATE; 3 when the candidate is worse",
+        CompareConfig,
+        compare,
+        refuses=lambda report: report.verdict == "worse",
+    ),
     Verb("package", "make the folder a server loads, test it and write a ModelPackage", PackageConfig, package),
 ]
 
@@ -41,7 +62,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # its threads would compete with torch's
     # torch's threads (libgomp) spin for milliseconds before they sleep: beside other work on the same cores a step took ten times as long
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
-    return run_command("llmops-train", "Trains, evaluates and packages language models.", VERBS, argv)
+    words = in_full(sys.argv[1:] if argv is None else argv)
+    return run_command("llmops-train", "Trains, evaluates and packages language models.", VERBS, words)
+
+
+def in_full(words: Sequence[str]) -> list[str]:
+    """The command line with its short forms written out: `compare REPORT REPORT`, and `evaluate --review` for the usual queue."""
+    if words[:1] == ["evaluate"]:
+        return ["review.queue.uri=build/review.db" if word == "--review" else word for word in words]
+    if words[:1] != ["compare"]:
+        return list(words)
+    names, full = iter(("baseline", "candidate")), list(words[:1])
+    for before, word in pairwise(words):
+        bare = not word.startswith("-") and "=" not in word and before != "--config"
+        name = next(names, None) if bare else None
+        full.append(word if name is None else f"{name}={word}")
+    return full
 
 
 if __name__ == "__main__":

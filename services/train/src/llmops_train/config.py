@@ -6,8 +6,6 @@ from pydantic import Field, model_validator
 
 from llmops_shared.config import Config, JobConfig
 
-Measure = Literal["perplexity", "rouge_l", "answer_exact_match", "signature_exact_match", "tokens_per_second"]
-
 
 class ArchitectureConfig(Config):
     """The Llama that `method: pretrain` starts from; its vocabulary is that of the dataset's tokenizer."""
@@ -138,33 +136,6 @@ class TrainConfig(JobConfig):
         if len(given) != 1:
             raise ValueError(f"give exactly one of num_epochs, max_steps, max_tokens; given: {', '.join(given) or 'none'}")
         return self
-
-
-class EvaluateConfig(JobConfig):
-    """Settings of `llmops-train evaluate`."""
-
-    run: str = Field(min_length=1)
-    """What to judge: folder of a TrainingRun or ModelPackage."""
-    dataset: str = Field(min_length=1)
-    """DatasetManifest with questions and answers, or with texts (perplexity only): its folder or file."""
-    split: str = Field(default="test", min_length=1)
-    """Split to judge on; it must not have been trained on."""
-    measures: list[Measure] = Field(
-        default=["perplexity", "rouge_l", "answer_exact_match", "signature_exact_match", "tokens_per_second"], min_length=1
-    )
-    """What to measure; one that the split offers no row for is an error, never a gap."""
-    limit: int = Field(default=200, ge=1)
-    """Rows to answer: a seeded sample with equal shares of the question kinds."""
-    perplexity_rows: int = Field(default=1000, ge=1)
-    """Rows to measure perplexity on: a seeded sample of all."""
-    max_new_tokens: int = Field(default=64, ge=1)
-    """Longest answer."""
-    batch_rows: int = Field(default=50, ge=1)
-    """Rows answered or scored at a time."""
-    num_threads: int | None = Field(default=None, ge=1)
-    """Threads of torch; none: one a core."""
-    seed: int = Field(default=0, ge=0)
-    """Seed of the samples and of the bootstrap."""
 
 
 class PackageConfig(JobConfig):

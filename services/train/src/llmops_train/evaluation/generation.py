@@ -1,13 +1,10 @@
 """Greedy answers in batches, padded on the left."""
 
-import logging
 import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
-
-logger = logging.getLogger(__name__)
 
 
 class Answers(NamedTuple):
@@ -42,7 +39,6 @@ def answer(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new
         for number, tokens in zip(numbers, generated, strict=True):
             answers[number] = until(tokens, tokenizer.eos_token_id)
             num_tokens += min(len(answers[number]) + 1, len(tokens))
-        logger.info("answered %d of %d rows", min(start + batch_rows, len(order)), len(order))
     return Answers(answers, num_tokens, time.perf_counter() - began)
 
 

@@ -29,10 +29,14 @@ class Piece(NamedTuple):
 
 
 @torch.no_grad()
-def score(model: Any, questions: Sequence[Question], window: int) -> list[Likelihood]:
-    """The likelihood of each row: of answers alone where there is a prompt, else of all tokens but the first of each `window`."""
+def score(model: Any, questions: Sequence[Question], window: int, stride: int | None = None) -> list[Likelihood]:
+    """The likelihood of each row: of answers alone where there is a prompt, else of all tokens but the first.
+
+    A longer text is read in windows of `window` tokens that move on by `stride`: a token is scored once, with at least
+    `window - stride` tokens before it. Without a stride windows do not overlap, and the first token of each is not scored.
+    """
     nll, counts = [0.0] * len(questions), [0] * len(questions)
-    for pieces in in_passes(sorted(cut(questions, window), key=lambda piece: len(piece.ids))):
+    for pieces in in_passes(sorted(cut(questions, window, stride or window), key=lambda piece: len(piece.ids))):
         longest = len(pieces[-1].ids)
         ids = torch.tensor([[*piece.ids, *[0] * (longest - len(piece.ids))] for piece in pieces])
         labels = torch.full_like(ids, IGNORED)
@@ -49,16 +53,20 @@ def score(model: Any, questions: Sequence[Question], window: int) -> list[Likeli
     return [Likelihood(*pair) for pair in zip(nll, counts, strict=True)]
 
 
-def cut(questions: Sequence[Question], window: int) -> Iterator[Piece]:
+def cut(questions: Sequence[Question], window: int, stride: int) -> Iterator[Piece]:
     """Questions whole, texts in windows; a window of one token has nothing to score."""
     for row, question in enumerate(questions):
         if question.prompt_ids:
             yield Piece(row, question.prompt_ids + question.answer_ids, len(question.prompt_ids))
             continue
-        for start in range(0, len(question.answer_ids), window):
+        scored = 0
+        for start in range(0, len(question.answer_ids), stride):
             ids = question.answer_ids[start : start + window]
+            if start + len(ids) <= scored:
+                break
             if len(ids) > 1:
-                yield Piece(row, ids, 1)
+                yield Piece(row, ids, max(1, scored - start))
+            scored = start + len(ids)
 
 
 def in_passes(pieces: Sequence[Piece]) -> Iterator[list[Piece]]:

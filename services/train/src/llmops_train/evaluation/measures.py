@@ -1,12 +1,13 @@
 """Figures from judged rows, each with its interval; a figure without rows is an error."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from llmops_shared.contracts.report import Measurement
 from llmops_shared.errors import LlmopsError
-from llmops_shared.statistics import Estimate, bootstrap, mean, perplexity
-from llmops_train.config import Measure
+from llmops_train.evaluation.config import LIKELIHOOD
+from llmops_train.metrics.resampling import interval
+from llmops_train.metrics.scores import Scores, make_scores
 
 
 @dataclass(frozen=True)
@@ -37,44 +38,79 @@ def same_words(left: str, right: str) -> bool:
     return left.split() == right.split()
 
 
-def measure(rows: Sequence[Judged], names: Sequence[Measure], tokens_per_second: float | None, seed: int) -> list[Measurement]:
-    """The figures asked for, in that order. Raises LlmopsError when one has no row to come from."""
-    return [one_measure(rows, name, tokens_per_second, seed) for name in dict.fromkeys(names)]
+def score_rows(rows: Sequence[Judged], names: Sequence[str], texts: Mapping[str, Scores]) -> list[Scores]:
+    """The measures asked for that have a value in every row, in that order; `texts` holds those of answers beside references.
+
+    Raises LlmopsError when one has no row to come from.
+    """
+    return [texts[name] if name in texts else one_measure(rows, name) for name in dict.fromkeys(names) if name != "tokens_per_second"]
 
 
-def one_measure(rows: Sequence[Judged], name: Measure, tokens_per_second: float | None, seed: int) -> Measurement:
-    """One figure."""
+def one_measure(rows: Sequence[Judged], name: str) -> Scores:
+    """One measure of the judged rows."""
     answered = [row for row in rows if row.answer is not None]
+    if name in LIKELIHOOD:
+        return likelihood(name, [row for row in rows if row.for_perplexity and row.num_tokens])
+    match name:
+        case "rouge_l":
+            chosen, values = answered, [row.rouge_l for row in answered]
+        case "answer_exact_match":
+            chosen, values = answered, [row.exact for row in answered]
+        case "signature_exact_match":
+            chosen = [row for row in answered if row.question == "signature"]
+            values = [row.exact for row in chosen]
+        case _:
+            raise LlmopsError(f"measures: {name} cannot be had from questions with answers; leave {name} out of measures")
+    check(name, chosen)
+    signature = "rouge-score:0.1.2|stem:no|f1" if name == "rouge_l" else "equal but for white space"
+    return make_scores(name, [row.row_id for row in chosen], [float(value or 0) for value in values], signature)
+
+
+def likelihood(name: str, rows: Sequence[Judged]) -> Scores:
+    """Perplexity by token or by word, or bits per byte, of the references."""
+    check(name, rows)
+    ids = [row.row_id for row in rows]
     match name:
         case "perplexity":
-            table = [(row.nll, row.num_tokens) for row in rows if row.for_perplexity and row.num_tokens]
-            check(name, table)
-            return measurement(name, bootstrap(table, perplexity, seed=seed), "lower")
-        case "rouge_l":
-            return measurement(name, average(name, [row.rouge_l for row in answered], seed), "higher")
-        case "answer_exact_match":
-            return measurement(name, average(name, [row.exact for row in answered], seed), "higher")
-        case "signature_exact_match":
-            return measurement(name, average(name, [row.exact for row in answered if row.question == "signature"], seed), "higher")
-        case "tokens_per_second":
-            if tokens_per_second is None:
-                check(name, [])
-            assert tokens_per_second is not None
-            speed = tokens_per_second
-            return Measurement(
-                name=name, value=speed, low=None, high=None, confidence=None, num_rows=len(answered), better="higher", unit="tokens/s"
-            )
+            table, formula = [(row.nll, row.num_tokens) for row in rows], "exp_ratio"
+        case "word_perplexity":
+            table, formula = [(row.nll, len(row.reference.split()) or 1) for row in rows], "exp_ratio"
+        case _:
+            table, formula = [(row.nll, len(row.reference.encode()) or 1) for row in rows], "bits_ratio"
+    return make_scores(name, ids, table, "nats of the reference and its end|natural log", formula, "lower")
 
 
-def average(name: str, values: Sequence[float | None], seed: int) -> Estimate:
-    """Mean with its interval."""
-    check(name, values)
-    return bootstrap([float(value) for value in values if value is not None], mean, seed=seed)
+def measure(rows: Sequence[Judged], names: Sequence[str], tokens_per_second: float | None, seed: int) -> list[Measurement]:
+    """The figures asked for, in that order, with their intervals. Raises LlmopsError when one has no row to come from."""
+    return figures(score_rows(rows, names, {}), names, tokens_per_second, sum(row.answer is not None for row in rows), seed)
 
 
-def measurement(name: str, estimate: Estimate, better: str) -> Measurement:
-    """A Measurement from an estimate."""
-    return Measurement.model_validate({"name": name, **estimate._asdict(), "better": better})
+def figures(
+    scores: Sequence[Scores], names: Sequence[str], tokens_per_second: float | None, num_answered: int, seed: int
+) -> list[Measurement]:
+    """Measurements of scores, with the speed of generation at its place."""
+    found = {one.name: measurement(one, seed) for one in scores}
+    if "tokens_per_second" in names:
+        if tokens_per_second is None:
+            check("tokens_per_second", [])
+        found["tokens_per_second"] = Measurement(
+            name="tokens_per_second",
+            value=tokens_per_second or 0.0,
+            low=None,
+            high=None,
+            confidence=None,
+            num_rows=num_answered,
+            better="higher",
+            unit="tokens/s",
+        )
+    order = [*dict.fromkeys(names), *(name for name in found if name not in names)]
+    return [found[name] for name in order if name in found]
+
+
+def measurement(scores: Scores, seed: int) -> Measurement:
+    """A Measurement with its interval."""
+    estimate = interval(scores, seed=seed)
+    return Measurement(name=scores.name, **estimate._asdict(), better=scores.better, details={"signature": scores.signature})
 
 
 def check(name: str, rows: Sequence[object]) -> None:

@@ -35,6 +35,12 @@ class Question:
     """Tokens up to where the answer begins; empty for a text."""
     answer_ids: tuple[int, ...]
     """Tokens of the answer with the end-of-text token, or of the text."""
+    conversation: tuple[tuple[str, str], ...] = ()
+    """(role, content) of the turns before the answer, for an endpoint."""
+
+    def messages(self) -> list[dict[str, str]]:
+        """The turns as an endpoint takes them."""
+        return [{"role": role, "content": content} for role, content in self.conversation]
 
 
 def read_rows(uri: str, manifest: DatasetManifest, split: str) -> list[Row]:
@@ -87,6 +93,14 @@ def to_question(row: Row, tokenizer: "PreTrainedTokenizerBase") -> Question:
             f"row {row.id}: the chat template writes the question otherwise when the answer follows; correct the dataset's template"
         )
     return Question(row.id, kind_of(row), messages[-2]["content"], messages[-1]["content"], prompt, whole[len(prompt) :])
+
+
+def plain_question(row: Row) -> Question:
+    """The row as an endpoint is asked it, without tokens. Raises LlmopsError for a text, which asks nothing."""
+    if isinstance(row, TextRow):
+        raise LlmopsError(f"row {row.id}: is a text, which asks nothing; an endpoint is judged on a chat dataset")
+    turns = tuple((message.role, message.content) for message in row.messages[:-1])
+    return Question(row.id, kind_of(row), row.messages[-2].content, row.messages[-1].content, (), (), turns)
 
 
 def check_lengths(questions: list[Question], max_new_tokens: int, max_context_tokens: int | None) -> None:

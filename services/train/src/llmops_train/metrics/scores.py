@@ -5,7 +5,7 @@ drawn any number of times, has its figure by adding the rows up again.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -51,6 +51,13 @@ def make_scores(
     if len(bad):
         raise LlmopsError(f"{name}: row {row_ids[bad[0]]} has a value that is no number; {len(bad)} such rows: correct or remove them")
     return Scores(name, row_ids, table, formula, better, signature)
+
+
+def join_scores(parts: Sequence[Scores]) -> Scores:
+    """Scores of several batches as one."""
+    first = parts[0]
+    row_ids = [row_id for part in parts for row_id in part.row_ids]
+    return replace(first, row_ids=row_ids, table=np.concatenate([part.table for part in parts]))
 
 
 def divide(above: Floats, below: Floats) -> Floats:

@@ -7,7 +7,8 @@ from llmops_train.metrics.meteor import meteor, open_wordnet
 from llmops_train.metrics.pairs import Pairs
 from llmops_train.metrics.scores import Scores
 
-NEEDS_ALL_ROWS = {"cider"}  # a row's value depends on the other rows
+KINDS = {*rouge.KINDS, *translation.KINDS, *answers.KINDS, *classes.KINDS, *captions.KINDS, *similarity.KINDS, "meteor"}
+NEEDS_ALL_ROWS = {"cider", *classes.KINDS}  # a row's share depends on the other rows
 
 
 def score_texts(

@@ -60,7 +60,7 @@ def instructions() -> list[tuple[int, int, int, int]]:
 class Program(ctypes.Structure):
     """struct sock_fprog."""
 
-    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]  # noqa: RUF012 - ctypes reads it so
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
 
 
 def install(libc: ctypes.CDLL) -> None:

@@ -8,7 +8,7 @@ import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from llmops_shared.errors import LlmopsError
 
@@ -108,10 +108,10 @@ class Sandbox:
             raise LlmopsError(f"sandbox: ended unexpectedly ({answer.get('reason', '')}); run the same command again")
         return Outcome(**answer)
 
-    def _answer(self) -> dict[str, object]:
+    def _answer(self) -> dict[str, Any]:
         assert self.zygote.stdout is not None and self.zygote.stderr is not None
         line = self.zygote.stdout.readline()
         if not line:
             return {"ready": False, "reason": self.zygote.stderr.read()[-500:].strip()}
-        answer: dict[str, object] = json.loads(line)
+        answer: dict[str, Any] = json.loads(line)
         return answer

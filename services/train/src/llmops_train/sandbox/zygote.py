@@ -6,6 +6,7 @@ answers with one. Forking an interpreter that is ready takes a few milliseconds 
 
 import contextlib
 import ctypes
+import importlib
 import json
 import os
 import resource
@@ -15,17 +16,30 @@ import signal
 import struct
 import sys
 import time
+import traceback
+import typing
 
-# what tests of programs import, loaded before the root changes
-import collections, functools, heapq, itertools, math, random, re, string, typing, traceback, types, decimal, fractions, bisect, copy, operator, statistics, datetime, hashlib  # noqa: E401, F401, E501, I001  # fmt: skip
-
-CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = 0x20000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000
+CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWIPC, CLONE_NEWUSER, CLONE_NEWPID, CLONE_NEWNET = (
+    0x20000,
+    0x4000000,
+    0x8000000,
+    0x10000000,
+    0x20000000,
+    0x40000000,
+)
 MS_NOSUID, MS_NODEV, MS_BIND, MS_REC, MS_PRIVATE, MNT_DETACH = 2, 4, 4096, 16384, 1 << 18, 2
 SYS_PIVOT_ROOT, SYS_CAPSET, SYS_MOUNT_SETATTR = 155, 126, 442
 AT_FDCWD, AT_RECURSIVE, ATTR_RDONLY, ATTR_NOSUID, ATTR_NODEV = -100, 0x8000, 1, 2, 4
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, CAP_VERSION_3 = 1, 4, 0x20080522
 NOBODY = 65534
 DEVICES = ("null", "zero", "urandom")
+
+Request = dict[str, typing.Any]
+
+# what programs usually import, loaded once and before the root changes
+USUAL = (
+    "bisect collections copy datetime decimal fractions functools hashlib heapq itertools math operator random re statistics string types"
+)
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -108,7 +122,7 @@ def change_root(root: str) -> None:
     read_only("/")
 
 
-def run(request: dict) -> dict:
+def run(request: Request) -> Request:
     """Runs one program and says how it ended."""
     output_read, output_write = os.pipe()
     proof_read, proof_write = os.pipe()
@@ -131,7 +145,7 @@ def run(request: dict) -> dict:
     return {"status": status, "code": code, "output": output.decode(errors="replace"), "seconds": time.monotonic() - began}
 
 
-def watch(output_read: int, request: dict, began: float, program: int) -> tuple[bytes, str]:
+def watch(output_read: int, request: Request, began: float, program: int) -> tuple[bytes, str]:
     """The program's output until it ends, or until it is stopped for taking too long or writing too much."""
     output, status = b"", "ended"
     while True:
@@ -152,7 +166,7 @@ def watch(output_read: int, request: dict, began: float, program: int) -> tuple[
     return output, status
 
 
-def keep(request: dict, output: int, proof_write: int, name_write: int, proof: bytes) -> None:
+def keep(request: Request, output: int, proof_write: int, name_write: int, proof: bytes) -> None:
     """The process between: makes the process space, tells the program's number, and passes its end on."""
     code = 99
     try:
@@ -169,7 +183,7 @@ def keep(request: dict, output: int, proof_write: int, name_write: int, proof: b
         os._exit(code)
 
 
-def become(request: dict, output: int, proof_write: int, proof: bytes) -> None:
+def become(request: Request, output: int, proof_write: int, proof: bytes) -> None:
     """The program's own process: its limits, its filter, then its code. It has passed when its last line was reached."""
     code = 1
     try:
@@ -195,15 +209,15 @@ def become(request: dict, output: int, proof_write: int, proof: bytes) -> None:
             resource.setrlimit(limit, (value, value))
         signal.signal(signal.SIGXCPU, signal.SIG_DFL)
         os.environ.clear()
-        random.seed()
+        sys.modules["random"].seed()
         call("capset", libc.syscall(SYS_CAPSET, struct.pack("Ii", CAP_VERSION_3, 0), struct.pack("6I", 0, 0, 0, 0, 0, 0)))
         FILTER.install(libc)
         sys.argv, sys.path[:] = ["program"], [path for path in sys.path if path.startswith((sys.base_prefix, "/usr"))]
         space = {"__name__": "__main__", "__builtins__": __builtins__}
-        exec(compile(request["program"], "program.py", "exec"), space)  # noqa: S102
+        exec(compile(request["program"], "program.py", "exec"), space)
         os.write(proof_at, proof)
         code = 0
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it raises is its own end, and printed
         traceback.print_exc()
     finally:
         with contextlib.suppress(BaseException):
@@ -214,6 +228,8 @@ def become(request: dict, output: int, proof_write: int, proof: bytes) -> None:
 
 def main() -> None:
     """Sets up, says so, and serves programs until its input ends."""
+    for name in USUAL.split():
+        importlib.import_module(name)
     requests, answers = os.fdopen(os.dup(0), "r"), os.fdopen(os.dup(1), "w")
     try:
         enter(sys.argv[1])
