@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import math
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ MAX_CATEGORIES = 500
 """Different values of a column of words that are counted one by one; what is rarer is counted together."""
 MAX_CATEGORY_LENGTH = 60
 OTHER = "(other)"
+LARGEST = 1e100
+"""A larger number is no measurement, and its square would not be a number."""
 
 Integers = NDArray[np.uint64]
 Table = Mapping[str, Sequence[object] | Floats]
@@ -139,7 +142,7 @@ def from_bytes(content: bytes, uri: str) -> Profile:
                 else:
                     columns[name] = WordColumn(facts["num_missing"], Counter(dict(facts["counts"])))
             return Profile(header["num_rows"], arrays["priorities"], columns)
-    except (ValueError, KeyError, OSError, EOFError) as error:
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise LlmopsError(f"{uri}: is no profile ({type(error).__name__}); make it again with llmops-monitor profile") from error
 
 
@@ -174,21 +177,21 @@ def profile_column(values: Sequence[object] | Floats, kept: NDArray[np.intp]) ->
 
 
 def profile_numbers(values: Floats, kept: NDArray[np.intp]) -> NumberColumn:
-    """Moments over all rows that have a finite value; infinities count as missing."""
+    """Moments over all rows that have a value; one that is infinite or beyond LARGEST counts as missing."""
     sample, num_rows = values[kept], len(values)
-    total = float(values.sum()) if num_rows else 0.0
-    if not math.isfinite(total):  # one pass tells whether there is anything to leave out
-        values = values[np.isfinite(values)]
-        sample = np.where(np.isfinite(sample), sample, np.nan)
-        total = float(values.sum()) if len(values) else 0.0
+    low, high = (float(values.min()), float(values.max())) if num_rows else (math.inf, -math.inf)
+    if num_rows and not (-LARGEST <= low and high <= LARGEST):  # one NaN makes both NaN
+        values = values[np.abs(values) <= LARGEST]
+        sample = np.where(np.abs(sample) <= LARGEST, sample, np.nan)
+        low, high = (float(values.min()), float(values.max())) if len(values) else (math.inf, -math.inf)
     num_values = len(values)
     if not num_values:
         return NumberColumn(num_rows, 0.0, 0.0, math.inf, -math.inf, sample)
-    mean = total / num_values
+    mean = float(values.sum()) / num_values
     squares = max(0.0, float(np.dot(values, values)) - num_values * mean * mean)
     if squares < 1e-6 * num_values * mean * mean:  # the difference of two large numbers is all rounding
         squares = float(((values - mean) ** 2).sum())
-    return NumberColumn(num_rows - num_values, mean, squares, float(values.min()), float(values.max()), sample)
+    return NumberColumn(num_rows - num_values, mean, squares, low, high, sample)
 
 
 def missing(value: object) -> bool:
