@@ -76,6 +76,7 @@ def test_a_worse_treatment_is_rolled_back_and_exits_with_3(tmp_path: Path, capsy
     assert "Roll back" in (tmp_path / "report" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_model_against_itself_is_promoted_in_at_most_one_of_twenty_runs_however_often_looked_at() -> None:
     config = AbConfig(out="out", endpoint="endpoint", metrics=["stop_share"], margin=0, max_error_increase=1, max_latency_ratio=100)
     reference = {"uri": "package.json", "sha256": exchange(ROWS[0], 0, poor).package_sha256}

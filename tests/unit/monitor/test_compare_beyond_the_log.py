@@ -282,10 +282,10 @@ def test_a_shadow_test_of_sagemaker_says_what_it_compares() -> None:
     assert found == ("tuned", "Running", "assistant", "production", "shadow", "s3://captures/tuned")
 
 
-def captured(request_id: str, prompt: str, response: str, second: int) -> str:
+def captured(request_id: str, prompt: str, response: str, finish_reason: str, second: int) -> str:
     """A line of SageMaker's data capture."""
     body = json.dumps({"inputs": prompt})
-    answer = json.dumps({"generated_text": response})
+    answer = json.dumps({"generated_text": response, "details": {"finish_reason": finish_reason, "generated_tokens": 4}})
     return json.dumps({
         "captureData": {
             "endpointInput": {"observedContentType": "application/json", "mode": "INPUT", "data": body, "encoding": "JSON"},
@@ -295,35 +295,32 @@ def captured(request_id: str, prompt: str, response: str, second: int) -> str:
     }) + "\n"  # fmt: skip
 
 
-def write_captures(folder: str, answers: dict[str, list[tuple[str, str, str]]]) -> None:
+def write_captures(folder: str, answers: dict[str, list[tuple[str, str, str, str]]]) -> None:
     """Captured calls by variant, laid out as SageMaker does."""
     for variant, calls in answers.items():
         place = f"{folder}/assistant/{variant}/2026/11/24/10/00-00-1.jsonl"
         store_for(place).write(place, "".join(captured(*call, number) for number, call in enumerate(calls)).encode())
 
 
-def test_the_stored_answers_of_a_shadow_test_are_compared(root: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    scene = write_scene(root, paired(ROWS[:2]), ROWS)
-    test = ShadowTest("tuned", "Running", "assistant", "production", "shadow", f"{root}/stored")
+def test_the_stored_answers_of_a_shadow_test_are_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = write_scene(str(tmp_path), paired(ROWS[:2]), ROWS)
+    test = ShadowTest("tuned", "Running", "assistant", "production", "shadow", str(tmp_path / "stored"))
     monkeypatch.setattr(inference_experiment, "read_experiment", lambda name: test)
-    asked = [(f"event-{number}", f"{row.messages[0].content} Say no more.") for number, row in enumerate(ROWS)]
-    write_captures(f"{root}/stored", {
-        "production": [(event, prompt, "Cut off in the") for event, prompt in asked], "shadow": [(event, prompt, "It is done.") for event, prompt in asked],
+    asked = [(f"event-{number}", row.messages[0].content) for number, row in enumerate(ROWS)]
+    write_captures(test.capture_uri, {
+        "production": [(event, prompt, "Cut off in the", "length") for event, prompt in asked],
+        "shadow": [(event, prompt, "It is done.", "eos_token") for event, prompt in asked],
     })  # fmt: skip
-    with openai_server(
-        lambda prompt: json.dumps({"reason": "", "better": "first" if "done" in section(prompt, "first") else "second"})
-    ) as (url, _):
-        judge = JudgeConfig(url=url, model="j")
-        settings: dict[str, Any] = {"endpoint": scene.endpoint, "experiment": "tuned", "metrics": ["judge_preference"], "judge": judge}
+    settings: dict[str, Any] = {"endpoint": scene.endpoint, "experiment": "tuned", "metrics": ["stop_share"]}
 
-        guarded = run(CompareConfig(out=f"{root}/guarded", **settings))
-        report = run(CompareConfig(out=f"{root}/report", max_latency_ratio=None, **settings))
+    guarded = run(CompareConfig(out=str(tmp_path / "guarded"), **settings))
+    report = run(CompareConfig(out=str(tmp_path / "report"), max_latency_ratio=None, **settings))
 
     assert guarded.verdict == "not_enough_data" and "Latency of production is 0 ms" in " ".join(guarded.reasons)
-    assert report.verdict == "promote" and figure(report, "shadow/judge_preference") == 1
+    assert report.verdict == "promote" and figure(report, "difference/stop_share") == 1
     monkeypatch.setattr(inference_experiment, "read_experiment", lambda name: test._replace(shadow="other"))
     with pytest.raises(LlmopsError, match="compares other with production of endpoint assistant, and .* describes shadow and production"):
-        run(CompareConfig(out=f"{root}/other", **settings))
+        run(CompareConfig(out=str(tmp_path / "other"), **settings))
 
 
 def test_captures_of_two_production_variants_are_an_ab_test(tmp_path: Path) -> None:
@@ -333,11 +330,14 @@ def test_captures_of_two_production_variants_are_an_ab_test(tmp_path: Path) -> N
     candidate = Variant(name="candidate", package=shadow.package)
     write_document(scene.endpoint, endpoint.model_copy(update={"variants": [production, candidate]}))
     rows = [chat(f"Question {number}?", "x", "plain") for number in range(1000)]
-    calls = [(f"event-{number}", row.messages[0].content, "An answer.") for number, row in enumerate(rows)]
+    calls = [
+        (f"event-{number}", row.messages[0].content, "An answer.", ("length", "eos_token")[number % 5 > 0 or number > 499])
+        for number, row in enumerate(rows)
+    ]
     write_captures(str(tmp_path / "exchanges"), {"production": calls[:500], "candidate": calls[500:]})
 
     report = ab(AbConfig(out=str(tmp_path / "report"), endpoint=scene.endpoint, metrics=["stop_share"], max_latency_ratio=None))
 
-    assert report.verdict == "not_enough_data"  # a capture of TGI says nothing of why an answer ended
+    assert report.verdict == "promote" and figure(report, "difference/stop_share") == pytest.approx(0.2)
     assert figure(report, "units/control") == figure(report, "units/treatment") == 500
     assert figure(report, "sample_ratio_p_value") > 0.5

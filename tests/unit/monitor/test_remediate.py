@@ -128,7 +128,7 @@ def test_reviewed_and_low_scoring_exchanges_become_the_next_training(tmp_path: P
     assert codes == [0] and remedy.num_rows == len(rows) > 20
     assert [(row.metadata["label"], row.messages[-1].content) for row in rows[:2]] == [
         ("corrected", "Count, compare, sign."),
-        ("preferred", "Count twice, then write to [EMAIL] about it."),
+        ("preferred", "Count twice, then write to [email] about it."),
     ]
     assert rows[1].metadata["personal_data"] == "masked"
     assert {row.metadata["label"] for row in rows[2:]} == {"low_scoring"}

@@ -59,7 +59,7 @@ def test_what_people_see_has_no_personal_data(tmp_path: Path) -> None:
 
     assert main(["sample", f"queue.uri={tmp_path / 'review.db'}", f"endpoint={endpoint}", "num_random=30"]) == 0
     items = SqliteQueue(str(tmp_path / "review.db")).pending()
-    assert len(items) == 30 and all("[EMAIL]" in item.candidates[0].response for item in items)
+    assert len(items) == 30 and all("[email]" in item.candidates[0].response for item in items)
     assert b"ann.smith" not in b"".join(path.read_bytes() for path in tmp_path.glob("review.db*"))
 
 

@@ -56,6 +56,7 @@ def missed_at_any_look(
     return float(missed.mean()), float(found.mean())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["normal", "exponential", "half"])
 def test_the_interval_holds_at_all_looks_together(kind: str) -> None:
     missed, _ = missed_at_any_look(kind)
@@ -89,6 +90,7 @@ def test_too_few_or_constant_values_have_no_interval() -> None:
     assert arm([]) == (0, 0.0, 0.0) and arm([3.0]) == (1, 3.0, 0.0)
 
 
+@pytest.mark.slow
 def test_share_sequences_hold_at_all_looks_and_are_of_use_without_an_event() -> None:
     random = np.random.default_rng(1)
     missed = 0

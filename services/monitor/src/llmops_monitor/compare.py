@@ -175,8 +175,10 @@ COLUMNS = ("Prompt", "Reference", "Production", "Shadow", "ROUGE-L difference")
 
 
 def shown(pair: Pair, gain: str) -> list[str]:
-    """A row of the page."""
-    texts = (pair.prompt, pair.reference or "", pair.production.response, pair.shadow.response)
+    """A row of the page, personal data masked."""
+    from llmops_monitor.mask import mask
+
+    texts = [mask(text) for text in (pair.prompt, pair.reference or "", pair.production.response, pair.shadow.response)]
     return [text if len(text) <= MAX_SHOWN_CHARACTERS else f"{text[:MAX_SHOWN_CHARACTERS]} …" for text in texts] + [gain]
 
 

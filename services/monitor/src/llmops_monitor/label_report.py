@@ -26,8 +26,9 @@ def run(config: LabelsConfig) -> Report:
         return kept
 
     from llmops_monitor.publish import Findings, publish
+    from llmops_monitor.retraining import masked_row
 
-    rows = training_rows(reviewed, config.licence)
+    rows = [masked_row(row) for row in training_rows(reviewed, config.licence)]
     measurements, reasons = describe(calibrate(reviewed, config.confidence), config.confidence)
     reasons.append(f"{len(rows)} of {len(reviewed)} items gave a row to train on: an answer people preferred, called good, or wrote.")
     summary = f"{len(answers)} answers to {len(reviewed)} items of {config.queue.uri}"

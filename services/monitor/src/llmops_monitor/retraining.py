@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from llmops_monitor.labels import chat_row
+from llmops_monitor.mask import mask
 from llmops_shared.contracts.dataset import DatasetManifest, StageCount
 from llmops_shared.contracts.exchange import Exchange, Message
 from llmops_shared.contracts.report import Report
@@ -74,15 +75,6 @@ def masked_row(row: ChatRow) -> ChatRow:
     if messages == row.messages:
         return row
     return row.model_copy(update={"messages": messages, "metadata": {**row.metadata, "personal_data": "masked"}})
-
-
-def mask(text: str) -> str:
-    """The text with personal data replaced, such as `[EMAIL]`."""
-    from llmops_monitor.rules.pii import find
-
-    for found in reversed(find(text)):
-        text = f"{text[: found.start]}[{found.kind.upper()}]{text[found.end :]}"
-    return text
 
 
 def signature(messages: Sequence[Message]) -> str:

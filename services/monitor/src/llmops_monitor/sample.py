@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from llmops_monitor.load import ExchangeLog, capture_uri, matches, read_log
+from llmops_monitor.mask import mask as masked
 from llmops_monitor.pairs import failed, read_references
 from llmops_monitor.review_config import SampleConfig
 from llmops_shared.contracts.endpoint import Endpoint
@@ -104,8 +105,6 @@ def to_item(
     served: Exchange, shadow: Exchange | None, why: Why, references: Mapping[str, str], judge_label: str | None, mask: bool
 ) -> ReviewItem:
     """Two answers side by side where both models gave one and they differ, else a label for the one that was served."""
-    from llmops_monitor.retraining import mask as masked
-
     shown = masked if mask else str
     messages: Sequence[Message] = [Message(role=message.role, content=shown(message.content)) for message in served.messages]
     reference = references.get(served.metadata.get("row_id", ""))
