@@ -56,8 +56,8 @@ def test_many_figures_take_several_requests(stubbed: Any) -> None:
 def test_an_endpoint_is_read_by_metrics_insights(stubbed: Any) -> None:
     client, stubber = stubbed("cloudwatch")
     since = MOMENT - timedelta(hours=1)
-    variants = 'SCHEMA("AWS/SageMaker", EndpointName, VariantName) WHERE EndpointName = \'assistant\''
-    hardware = 'SCHEMA("/aws/sagemaker/Endpoints", EndpointName, VariantName) WHERE EndpointName = \'assistant\''
+    variants = "SCHEMA(\"AWS/SageMaker\", EndpointName, VariantName) WHERE EndpointName = 'assistant'"
+    hardware = "SCHEMA(\"/aws/sagemaker/Endpoints\", EndpointName, VariantName) WHERE EndpointName = 'assistant'"
     expressions = {
         "invocations": f"SELECT SUM(Invocations) FROM {variants}",
         "server_errors": f"SELECT SUM(Invocation5XXErrors) FROM {variants}",

@@ -43,7 +43,13 @@ def test_each_record_is_in_exactly_one_window_and_is_read_once(root: str) -> Non
     again = [collect(root), collect(root), collect(root)]
 
     assert first.num_records == 10 and [ledger.num_records for ledger in again] == [40, 40, 40]
-    assert counts(root, again[-1]) == {"2026-11-23T12:00": 9, "2026-11-23T13:00": 9, "2026-11-23T14:00": 8, "2026-11-23T15:00": 9, "2026-11-23T16:00": 5}
+    assert counts(root, again[-1]) == {
+        "2026-11-23T12:00": 9,
+        "2026-11-23T13:00": 9,
+        "2026-11-23T14:00": 8,
+        "2026-11-23T15:00": 9,
+        "2026-11-23T16:00": 5,
+    }
     assert len(store_for(root).entries(join(root, "log"))) == 2
 
 

@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 NUM_SHOWN = 10
 MAX_SHOWN_CHARACTERS = 1500
+MIN_TEXTS = 5
+"""A word is shown when so many texts have it, and a fiftieth of all."""
+MAX_WORD = 25
 
 
 def run(config: DriftConfig) -> Report:
@@ -119,7 +122,11 @@ def word_table(samples: "Samples") -> Table:
         {word: count / len(texts) for word, count in Counter(word for text in texts for word in set(text.words)).items()}
         for texts in (samples.reference, samples.current)
     ]
-    moved = sorted({*shares[0], *shares[1]}, key=lambda word: (-abs(shares[1].get(word, 0) - shares[0].get(word, 0)), word))[:NUM_SHOWN]
+    common = {word for word in {*shares[0], *shares[1]} if word.isalpha() and len(word) <= MAX_WORD}
+    sizes = len(samples.reference), len(samples.current)
+    # a word that few people wrote may be somebody's name
+    common = {word for word in common if sum(shares[side].get(word, 0) * sizes[side] for side in (0, 1)) >= max(MIN_TEXTS, sum(sizes) / 50)}
+    moved = sorted(common, key=lambda word: (-abs(shares[1].get(word, 0) - shares[0].get(word, 0)), word))[:NUM_SHOWN]
     rows = [[word, f"{shares[0].get(word, 0):.1%}", f"{shares[1].get(word, 0):.1%}"] for word in moved]
     return Table("Words whose share of texts changed most", ("Word", "Reference", "Current"), rows)
 
@@ -127,8 +134,10 @@ def word_table(samples: "Samples") -> Table:
 def text_table(samples: "Samples", separation: "Separation") -> Table:
     """The texts of the current window that are least like the reference."""
 
+    from llmops_monitor.mask import mask
+
     def shown(text: "Text") -> list[str]:
-        content = text.content
+        content = mask(text.content)
         return [content if len(content) <= MAX_SHOWN_CHARACTERS else f"{content[:MAX_SHOWN_CHARACTERS]} …"]
 
     rows = [shown(samples.current[index]) for index in separation.most_current[:NUM_SHOWN]]
