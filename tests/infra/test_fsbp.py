@@ -7,6 +7,7 @@ import pytest
 from llmops_infra.rules.every import RULES, problems
 from support.fsbp import broken, rows
 from support.infrastructure import everything
+from support.stacks import needs_node
 
 TABLE = rows()
 
@@ -14,6 +15,7 @@ TABLE = rows()
 @pytest.fixture(scope="module")
 def resources(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """All resources of both stacks with every switch on."""
+    needs_node()
     return everything(tmp_path_factory.mktemp("full"))
 
 

@@ -12,6 +12,7 @@ from support.fsbp import broken, rows
 from support.infrastructure import everything
 from support.mutations import Mutant, Resources, mutants
 from support.scan import CHECKOV, findings, run_checkov
+from support.stacks import needs_node
 from support.tools import lacking
 
 LEAST_CAUGHT = 0.95
@@ -48,8 +49,8 @@ def caught_by_checkov(left: list[Mutant], resources: Resources, folder: Path) ->
             (place / "main.tf.json").write_text(json.dumps({"resource": {key: value for key, value in found.items() if value}}))
     seen: dict[str, set[tuple[str, str]]] = {}
     for finding in findings(run_checkov(folder)):
-        place, _, resource = finding.where.partition("/")
-        seen.setdefault(place, set()).add((finding.check, resource))
+        folder_name, _, resource = finding.where.partition("/")
+        seen.setdefault(folder_name, set()).add((finding.check, resource))
     return {number for number in range(len(left)) if seen.get(f"{number}-after", set()) - seen.get(f"{number}-before", set())}
 
 
@@ -68,6 +69,7 @@ def neighbours(mutant: Mutant, resources: Resources) -> Resources:
 def test_what_is_flipped_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if not CHECKOV.exists():
         lacking("checkov in .venv-scan", "make scan")
+    needs_node()
     resources = everything(tmp_path / "full")
     (tmp_path / "left").mkdir()
     all_mutants = list(mutants(resources))

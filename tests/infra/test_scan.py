@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.scan import CHECKOV, Finding, Skip, judge, main, read_skips
+from support.stacks import needs_node
 from support.tools import lacking
 
 TODAY = datetime.date(2026, 11, 24)
@@ -41,6 +42,7 @@ def test_a_skip_without_a_reason_is_refused(tmp_path: Path) -> None:
 def test_every_environment_passes(capsys: pytest.CaptureFixture[str]) -> None:
     if not CHECKOV.exists():
         lacking("checkov in .venv-scan", "make scan")
+    needs_node()
 
     code = main()
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from llmops_offline.terraform import OfflineTerraform
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.platform import Platform
 from support.infrastructure import ENVIRONMENT_NAMES, Stacks, endpoint_document, synthesize, synthesized, variant
-from support.tools import lacking
+from support.stacks import needs_node
 
 # what a secret looks like: AWS keys, private keys, tokens of GitHub and Hugging Face, passwords in URLs
 SECRET = re.compile(r"(AKIA|ASIA)[A-Z0-9]{16}|-----BEGIN [A-Z ]*PRIVATE KEY|gh[pousr]_\w{36}|hf_\w{30}|://[^/\s:\"]+:[^@/\s\"]+@")
@@ -50,8 +49,7 @@ def document_for(name: str) -> Endpoint:
 @pytest.fixture(scope="session", params=ENVIRONMENT_NAMES)
 def applied(request: pytest.FixtureRequest, terraform: OfflineTerraform, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Applied]:
     """An environment, applied once for all tests of this file."""
-    if not shutil.which("node"):
-        lacking("node", "install Node.js 20 or newer, which CDK for Terraform runs on")
+    needs_node()
     name: str = request.param
     folder = tmp_path_factory.mktemp(name)
     endpoint = document_for(name)

@@ -62,6 +62,8 @@ class Use(Config):
     """Through the interface endpoints."""
     log_gib: float = Field(ge=0)
     """Taken in by CloudWatch."""
+    busy_prefixes: float = Field(ge=0)
+    """Prefixes of buckets with requests at every hour; the metrics of each are paid by the hour they exist."""
 
 
 def price_path(region: str) -> Path:

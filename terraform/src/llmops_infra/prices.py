@@ -11,8 +11,11 @@ from llmops_shared.contracts.endpoint import Endpoint
 HOURS = 730  # of a month, as AWS counts
 # how many there are of each, counted in the synthesized stacks by tests/infra/test_prices.py
 NUM_KEYS = 6
-FREE_ALARMS = 10
-FREE_DASHBOARDS = 3
+NUM_ALARMS = 14
+NUM_LUSTRE_ALARMS = 1
+NUM_ENDPOINT_ALARMS, NUM_VARIANT_ALARMS = 1, 2
+# of each prefix of a bucket that is asked (docs.aws.amazon.com/AmazonS3/latest/userguide/metrics-dimensions.html)
+NUM_REQUEST_METRICS = 16
 # data processing units of a Glue worker (docs.aws.amazon.com/glue/latest/dg/worker-types.html)
 GLUE_UNITS = {"G.1X": 1, "G.2X": 2, "G.4X": 4, "G.8X": 8}
 # Capacity units of OpenSearch Serverless that never stop: half a one to index and half a one to search, doubled by standby
@@ -137,7 +140,8 @@ def retrieval_lines(environment: Environment, prices: PriceList) -> Iterator[Lin
     retrieval = environment.retrieval
     if retrieval.opensearch:
         units = OPENSEARCH_UNITS * (2 if retrieval.opensearch.standby else 1)
-        yield Line("retrieval", f"{units} OpenSearch units", units * prices.hourly["opensearch_unit"] * HOURS)
+        endpoint = environment.network.num_zones * prices.hourly["vpc_endpoint"]
+        yield Line("retrieval", f"{units} OpenSearch units", (units * prices.hourly["opensearch_unit"] + endpoint) * HOURS)
     if pgvector := retrieval.pgvector:
         capacity = pgvector.min_capacity * pgvector.num_instances
         aurora = capacity * prices.hourly["aurora_capacity_unit"] * HOURS
@@ -148,20 +152,28 @@ def retrieval_lines(environment: Environment, prices: PriceList) -> Iterator[Lin
 
 
 def monitoring_lines(environment: Environment, prices: PriceList, use: Use) -> Iterator[Line]:
-    """Logs and the monitor job. Ten alarms and three dashboards are free, so that these count by what is above."""
-    job = use.monitoring_hours * prices.instance(environment.monitoring.instance_type)
-    logs = use.log_gib * prices.used["log_gib"]
-    counted = f"{use.log_gib:g} GiB of logs, {use.monitoring_hours:g} h of {environment.monitoring.instance_type}"
-    yield Line("monitoring", counted, 0, job + logs)
+    """Alarms and the dashboard, logs, metrics of requests, and the monitor job."""
+    num = NUM_ALARMS + (NUM_LUSTRE_ALARMS if environment.storage.fsx else 0)
+    yield Line("monitoring", f"{num} alarms, a dashboard", num * prices.monthly["alarm"] + prices.monthly["dashboard"])
+    yield Line("monitoring", f"{use.log_gib:g} GiB of logs", 0, use.log_gib * prices.used["log_gib"])
+    metrics = use.busy_prefixes * NUM_REQUEST_METRICS
+    yield Line("monitoring", f"{metrics:g} metrics of S3 requests", 0, metrics * prices.used["metric"])
+    instance_type = environment.monitoring.instance_type
+    job = use.monitoring_hours * prices.instance(instance_type)
+    yield Line("monitoring", f"{use.monitoring_hours:g} h of {instance_type}", 0, job)
 
 
 def endpoint_lines(environment: Environment, endpoint: Endpoint | None, prices: PriceList) -> Iterator[Line]:
     """Instances of all variants, which cost whether they are asked or not."""
     serving = environment.serving
-    for variant in endpoint.variants if endpoint else []:
+    if endpoint is None:
+        return
+    for variant in endpoint.variants:
         hosting = serving.variants.get(variant.name, serving.hosting)
         hourly = hosting.num_instances * prices.instance(hosting.instance_type)
         yield Line("endpoint", f"{variant.name}: {hosting.num_instances} x {hosting.instance_type}", hourly * HOURS)
+    num = NUM_ENDPOINT_ALARMS + NUM_VARIANT_ALARMS * len(endpoint.production())
+    yield Line("endpoint", f"{num} alarms, a dashboard", num * prices.monthly["alarm"] + prices.monthly["dashboard"])
 
 
 def table(found: Estimate) -> str:

@@ -41,6 +41,7 @@ ITEMS: dict[tuple[str, str], tuple[str, str]] = {
     ("used", "s3_gib_month"): ("AmazonS3", "TimedStorage-ByteHrs"),
     ("used", "vpc_endpoint_gib"): ("AmazonVPC", "VpcEndpoint-Bytes"),
     ("used", "log_gib"): ("AmazonCloudWatch", "DataProcessing-Bytes"),
+    ("used", "metric"): ("AmazonCloudWatch", "CW:MetricMonitorUsage"),
     ("used", "glue_unit_hour"): ("AWSGlue", "ETL-DPU-Hour"),
 }
 # requests are listed one by one, our items hold for a thousand
