@@ -17,6 +17,7 @@ from llmops_infra.price_list import PriceList, read_prices
 from llmops_infra.prices import NUM_KEYS, Estimate, endpoint_lines, estimate, monitoring_lines, network_lines, table
 from llmops_shared.errors import LlmopsError
 from support.infrastructure import ENVIRONMENT_NAMES, EVERYTHING, endpoint_document, synthesize, synthesized, variant
+from support.stacks import needs_node
 
 PRICES, USE = read_prices("us-east-1"), price_list.read_use()
 
