@@ -12,6 +12,8 @@ from llmops_shared.errors import LlmopsError
 from llmops_shared.page import VERDICTS, show
 from llmops_shared.store import exists, folder_of, join, store_for
 
+NUM_REASONS = 5  # of one verdict; its page has all
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints the table; 2 when a document cannot be read."""
@@ -46,9 +48,11 @@ def summary(documents: Sequence[tuple[str, Report | Endpoint]]) -> list[str]:
     lines = [*side_by_side([report for _, report in reports if report.report == "evaluation"])]
     for _, report in reports:
         if report.report == "replay":
-            lines += ["", f"{report.name}: " + ", ".join(f"{item.name} {amount(item)}" for item in report.measurements)]
+            lines += ["", f"{report.name}:", *by_window(report.measurements)]
         elif report.verdict is not None:
-            lines += ["", f"{report.name}: {VERDICTS[report.verdict]}", *(f"  {reason}" for reason in report.reasons)]
+            lines += ["", f"{report.name}: {VERDICTS[report.verdict]}", *(f"  {reason}" for reason in report.reasons[:NUM_REASONS])]
+            if len(report.reasons) > NUM_REASONS:
+                lines.append(f"  ... and {len(report.reasons) - NUM_REASONS} more on its page")
     for place, endpoint in endpoints:
         served = ", ".join(f"{variant.name}{' (shadow)' if variant.shadow else ''}" for variant in endpoint.variants)
         lines += ["", f"{endpoint.name}, generation {endpoint.generation}: {served} — {endpoint.reason}", f"  {place}"]
@@ -56,6 +60,15 @@ def summary(documents: Sequence[tuple[str, Report | Endpoint]]) -> list[str]:
         join(folder_of(place), part.path) for place, report in reports for part in report.parts.values() if part.path.endswith(".html")
     ]
     return [*lines, "", "Pages to open:", *(f"  {page}" for page in pages)]
+
+
+def by_window(measurements: Sequence[Measurement]) -> list[str]:
+    """A line for each window of traffic (`in_domain.latency_p50`), and one for the figures over all."""
+    windows: dict[str, list[str]] = {}
+    for item in measurements:
+        window, _, name = item.name.rpartition(".")
+        windows.setdefault(window or "all", []).append(f"{name} {show(item.value)}{item.unit and ' ' + item.unit}")
+    return [f"  {window}: {', '.join(figures)}" for window, figures in windows.items()]
 
 
 def side_by_side(reports: Sequence[Report]) -> list[str]:

@@ -36,6 +36,28 @@ def test_evaluations_stand_side_by_side_with_verdicts_endpoint_and_pages(tmp_pat
     assert f"  {tmp_path}/base/report.html" in lines
 
 
+def test_traffic_is_told_by_window_and_long_reasoning_is_cut(tmp_path, capsys):
+    figures = [
+        ("plain.requests", 9.0, ""),
+        ("plain.latency_p50", 20.5, "ms"),
+        ("shifted.requests", 4.0, ""),
+        ("answers_per_second", 3.0, "answers/s"),
+    ]
+    found = [measurement(value, unit=unit).model_copy(update={"name": name}) for name, value, unit in figures]
+    write_report(f"{tmp_path}/replay", name="replay", report="replay", measurements=found)
+    write_report(f"{tmp_path}/drift", name="drift", report="drift", verdict="drift", reasons=[f"reason {number}" for number in range(7)])
+
+    assert main([f"{tmp_path}/replay", f"{tmp_path}/drift"]) == 0
+
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[lines.index("replay:") + 1 :][:3] == [
+        "  plain: requests 9, latency_p50 20.5 ms",
+        "  shifted: requests 4",
+        "  all: answers_per_second 3 answers/s",
+    ]
+    assert lines[lines.index("drift: Drift") + 1 :][:6] == [*(f"  reason {number}" for number in range(5)), "  ... and 2 more on its page"]
+
+
 def test_a_folder_without_a_report_is_named(tmp_path, capsys):
     assert main([str(tmp_path)]) == 2
     assert "holds neither report.json nor endpoint.json" in capsys.readouterr().err

@@ -34,7 +34,7 @@ def promote(config: PromoteConfig) -> Endpoint:
         update={
             "generation": before.generation + 1,
             "previous": refer(place, Endpoint, folder),
-            "reason": f"promote {package.name}: {' '.join(report.reasons)}",
+            "reason": f"promote {package.name}: {' '.join(report.reasons[:1])}",
             "evidence": refer(report_place, Report, folder),
             "variants": [promoted],
         }
