@@ -36,7 +36,7 @@ def main() -> int:
     server = subprocess.Popen(["mlflow", "ui", "--backend-store-uri", tracking_uri, "--host", "127.0.0.1", "--port", str(port)])
     try:
         wait_for(f"http://127.0.0.1:{port}/health", limit_s=120)
-        capture(browser, f"http://127.0.0.1:{port}/#{comparison(tracking_uri)}", FOLDER / "mlflow.png", "1150,1900")
+        capture(browser, f"http://127.0.0.1:{port}/#{comparison(tracking_uri)}", FOLDER / "mlflow.png", "1650,2000")
     finally:
         server.terminate()
         server.wait()
