@@ -5,6 +5,7 @@ import hashlib
 import importlib
 import inspect
 import random
+import re
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
@@ -59,7 +60,8 @@ def code_questions() -> tuple[ChatRow, ...]:
 
 def signature(member: object) -> str:
     try:
-        return str(inspect.signature(member))  # type: ignore[arg-type]
+        # a default such as a function shows its address, which differs in each process, and with it the order of the questions
+        return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(member)))  # type: ignore[arg-type]
     except (TypeError, ValueError):
         return "(...)"
 

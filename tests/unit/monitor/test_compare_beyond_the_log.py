@@ -79,7 +79,7 @@ def openai_server(judge: Callable[[str], str]) -> Iterator[tuple[str, list[dict[
             return None
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         yield f"http://127.0.0.1:{server.server_port}/v1", seen
     finally:

@@ -228,7 +228,7 @@ def test_github_gets_a_repository_dispatch() -> None:
             return None
 
     server = HTTPServer(("127.0.0.1", 0), GitHub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     try:
         request = dispatch_request("acme/llm", {"report": "s3://b/report"}, f"http://127.0.0.1:{server.server_port}")
         dispatch(request, "good")

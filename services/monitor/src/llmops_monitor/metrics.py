@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from statistics import NormalDist
 from typing import Literal
 
@@ -13,7 +12,9 @@ from llmops_monitor.pairs import Pair, failed
 from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.contracts.report import Measurement
 from llmops_shared.rouge import rouge_l
-from llmops_shared.statistics import Estimate, Floats, bootstrap
+from llmops_shared.statistics import Estimate, Floats
+
+NUM_RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -81,17 +82,10 @@ def compare_pairs(metric: Metric, pairs: Sequence[Pair], confidence: float, seed
     sums = np.zeros((len(subjects), 3))
     for subject, production, shadow in rows:
         sums[subject] += (production, shadow, 1.0)
-    estimate = partial(bootstrap, confidence=confidence, seed=seed)
     if metric.of_answers:
-        return Comparison(
-            metric,
-            production=estimate(sums[:, [0, 2]], mean_of_sums),
-            shadow=estimate(sums[:, [1, 2]], mean_of_sums),
-            difference=estimate(np.stack([sums[:, 1] - sums[:, 0], sums[:, 2]], axis=1), mean_of_sums),
-            ratio=estimate(sums[:, [1, 0]], mean_of_sums) if sums[:, 0].min() > 0 else None,
-            num_pairs=len(rows),
-            num_prompts=len(subjects),
-        )
+        of_production, of_shadow, difference, ratio = estimates(sums, confidence, seed)
+        defined = ratio if sums[:, 0].min() > 0 else None
+        return Comparison(metric, of_production, of_shadow, difference, defined, num_pairs=len(rows), num_prompts=len(subjects))
     values = np.array([(production, shadow) for _, production, shadow in rows])
     return Comparison(
         metric,
@@ -104,10 +98,51 @@ def compare_pairs(metric: Metric, pairs: Sequence[Pair], confidence: float, seed
     )
 
 
-def mean_of_sums(rows: Floats) -> Floats:
-    """Sum of the first column over sum of the second, for `bootstrap` over [num_prompts, 2]."""
-    result: Floats = rows[..., 0].sum(axis=-1) / rows[..., 1].sum(axis=-1)
-    return result
+def estimates(sums: Floats, confidence: float, seed: int) -> list[Estimate]:
+    """Means of production and shadow, their difference and their ratio, from [num_prompts, 3]: both sums and the number of pairs.
+
+    One set of resamples for all four, so they agree with each other. Percentile intervals (Efron 1979); those of the ratio are of no
+    meaning where a prompt's sum of production is 0.
+    """
+    draws = bootstrap_sums(sums, seed)
+    low, high = (1 - confidence) / 2, (1 + confidence) / 2
+    found = []
+    with np.errstate(divide="ignore", invalid="ignore"):
+        for statistic in (mean_of_production, mean_of_shadow, mean_of_difference, ratio_of_means):
+            ends = np.quantile(statistic(draws), [low, high])
+            found.append(Estimate(float(statistic(sums.sum(axis=0))), float(ends[0]), float(ends[1]), len(sums)))
+    return found
+
+
+def bootstrap_sums(sums: Floats, seed: int) -> Floats:
+    """Column sums of resampled rows, [NUM_RESAMPLES, num_columns]."""
+    random = np.random.default_rng(seed)
+    block = max(1, min(NUM_RESAMPLES, 4_000_000 // sums.size))  # at most 32 MB of resampled rows at a time
+    draws = [
+        sums[random.integers(0, len(sums), (min(block, NUM_RESAMPLES - start), len(sums)))].sum(axis=1)
+        for start in range(0, NUM_RESAMPLES, block)
+    ]
+    return np.concatenate(draws)
+
+
+def mean_of_production(sums: Floats) -> Floats:
+    """Of [..., 3]."""
+    return np.asarray(sums[..., 0] / sums[..., 2])
+
+
+def mean_of_shadow(sums: Floats) -> Floats:
+    """Of [..., 3]."""
+    return np.asarray(sums[..., 1] / sums[..., 2])
+
+
+def mean_of_difference(sums: Floats) -> Floats:
+    """Of [..., 3]."""
+    return np.asarray((sums[..., 1] - sums[..., 0]) / sums[..., 2])
+
+
+def ratio_of_means(sums: Floats) -> Floats:
+    """Of [..., 3]."""
+    return np.asarray(sums[..., 1] / sums[..., 0])
 
 
 def share_interval(values: Floats, confidence: float) -> Estimate:
