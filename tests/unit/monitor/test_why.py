@@ -107,6 +107,7 @@ def test_one_command_walks_from_an_answer_to_its_raw_documents(root: str, capsys
         ("dataset", "text", "run base"),
         ("source", "s3://raw/handbook.pdf", "dataset text"),
         ("index", "index", "exchange 1e5 (production)"),
+        ("dataset", "text", "index index"),
         ("chunk", "c3", "index index"),
         ("chunk", "c1", "index index"),
     ]

@@ -59,7 +59,7 @@ class Walk:
     def __init__(self) -> None:
         self.links: list[Link] = []
         self.gaps: list[str] = []
-        self._seen: set[str] = set()
+        self._walked: dict[str, Link] = {}
 
     def exchange(self, exchange: Exchange, endpoint_uri: str) -> None:
         """Everything behind one answer."""
@@ -176,15 +176,16 @@ class Walk:
         self, kind: str, reference: Reference, place: str, contract: type[D], of: str, facts: Callable[[D], dict[str, str]]
     ) -> tuple[str, D] | None:
         """Follows a reference and records it; None where it was walked before or cannot be."""
-        if reference.sha256 in self._seen:
+        if (before := self._walked.get(reference.sha256)) is not None:
+            self.links.append(before.model_copy(update={"of": of, "facts": {"walked": "above"}}))
             return None
-        self._seen.add(reference.sha256)
         found = self.follow(reference, place, contract)
         if found is None:
             return None
         uri, document = found
         name: str = getattr(document, "name", kind)
-        self.links.append(Link(kind=kind, of=of, name=name, uri=uri, sha256=reference.sha256, facts=facts(document)))
+        self._walked[reference.sha256] = Link(kind=kind, of=of, name=name, uri=uri, sha256=reference.sha256, facts=facts(document))
+        self.links.append(self._walked[reference.sha256])
         return found
 
     def follow(self, reference: Reference, place: str, contract: type[D]) -> tuple[str, D] | None:
