@@ -52,7 +52,7 @@ def knowing(prompt: str) -> str:
 
 
 @contextmanager
-def openai_server(judge: Callable[[str], str]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def openai_server(judge: Callable[[str], str], status: int = 200) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """A server that speaks OpenAI's chat completions; yields its URL and the requests it got."""
     seen: list[dict[str, Any]] = []
 
@@ -69,7 +69,7 @@ def openai_server(judge: Callable[[str], str]) -> Iterator[tuple[str, list[dict[
                 "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
             }
             content = json.dumps(answer).encode()
-            self.send_response(200)
+            self.send_response(status)
             self.send_header("content-type", "application/json")
             self.send_header("content-length", str(len(content)))
             self.end_headers()
@@ -158,6 +158,9 @@ def test_a_judge_that_does_not_answer_is_named(tmp_path: Path, capsys: pytest.Ca
     scene = write_scene(str(tmp_path), paired(ROWS[:3]))
     words = ["compare", f"endpoint={scene.endpoint}", f"out={tmp_path / 'report'}", "metrics=[judge_preference]"]
 
+    with openai_server(lambda prompt: "", status=401) as (url, _):
+        assert main([*words, f"judge.url={url}", "judge.model=j", f"out={tmp_path / 'refused'}"]) == 2
+    assert "does not answer (Error code: 401" in capsys.readouterr().err and not (tmp_path / "refused" / "report.json").exists()
     assert main(words) == 2 and "needs a judge: give judge.url= and judge.model=" in capsys.readouterr().err
     assert main([*words, "judge.model=j"]) == 2 and "url is the address of kind=endpoint" in capsys.readouterr().err
 
