@@ -235,6 +235,7 @@ CASES: dict[str, Case] = {
         {"policy": policy(Action=["s3:PutObject"], Resource="x", Principal={"Service": "logging.s3.amazonaws.com"}, Condition=OWN)},
         [
             {"policy": policy(Action=["s3:GetObject"], Resource="x", Principal="*")},
+            {"policy": policy(Action=["s3:GetObject"], Resource="x", Principal="*", Condition={"ArnLike": {"aws:PrincipalArn": "arn:*"}})},
             {"policy": policy(Action=["s3:*"], Resource="x", Principal={"AWS": "arn:aws:iam::1:root"})},
             {"policy": policy(Action=["s3:PutObject"], Resource="*", Principal={"AWS": "arn:aws:iam::1:root"})},
             {"policy": policy(Action=["s3:PutObject"], Resource="x", Principal={"Service": "logging.s3.amazonaws.com"})},

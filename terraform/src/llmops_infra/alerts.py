@@ -6,10 +6,9 @@ from cdktn_provider_aws.sns_topic_subscription import SnsTopicSubscription
 from constructs import Construct
 
 from llmops_infra.config import Environment
+from llmops_infra.keys import ALARM_SOURCES
 from llmops_infra.policy import allow, by_service, deny, document
 from llmops_infra.stack import Account
-
-PUBLISHERS = ("cloudwatch", "events", "budgets", "sagemaker")
 
 
 class Alerts(Construct):
@@ -21,7 +20,7 @@ class Alerts(Construct):
         own = {"StringEquals": {"aws:SourceAccount": account.id}}
         plain = {"Bool": {"aws:SecureTransport": "false"}}
         policy = document(
-            allow("Publish", ["sns:Publish"], [self.topic.arn], own, by_service(*PUBLISHERS)),
+            allow("Publish", ["sns:Publish"], [self.topic.arn], own, by_service(*ALARM_SOURCES)),
             deny("TlsOnly", ["sns:Publish"], [self.topic.arn], plain, {"AWS": "*"}),
         )
         SnsTopicPolicy(self, "policy", arn=self.topic.arn, policy=policy)

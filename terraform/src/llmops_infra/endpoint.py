@@ -25,6 +25,7 @@ from cdktn_provider_aws.sagemaker_endpoint_configuration import (
 from constructs import Construct
 
 from llmops_infra.config import Environment
+from llmops_infra.hardware import takes_a_key
 from llmops_infra.models import Models, PlatformOutputs, digest_name
 from llmops_infra.serving_settings import Deployment
 from llmops_shared.contracts.endpoint import Capture, Variant
@@ -56,8 +57,7 @@ class Endpoint(Construct):
             production_variants=[self._production(variant) for variant in document.production()],
             shadow_production_variants=[self._shadow(shadow)] if shadow else None,
             data_capture_config=self._capture(document.capture) if document.capture else None,
-            # disks of the instances
-            kms_key_arn=platform.captures_key_arn,
+            kms_key_arn=platform.captures_key_arn if self._takes_a_key() else None,
             tags={"Generation": str(document.generation)},
             # the endpoint runs on the old configuration until the new one has taken over
             lifecycle=TerraformResourceLifecycle(create_before_destroy=True),
@@ -72,6 +72,10 @@ class Endpoint(Construct):
             # An update sends what the state holds: DescribeEndpoint's LastDeploymentConfig.
             lifecycle=TerraformResourceLifecycle(ignore_changes=["deployment_config"]),
         )
+
+    def _takes_a_key(self) -> bool:
+        """Whether a key may be named for the disks of every variant's instances."""
+        return all(takes_a_key(self._models.hosting(variant).instance_type) for variant in self._document.variants)
 
     def _configuration_name(self) -> str:
         """A configuration cannot be changed: what is in it makes its name."""
@@ -115,7 +119,8 @@ class Endpoint(Construct):
         return SagemakerEndpointConfigurationDataCaptureConfig(
             enable_capture=True,
             initial_sampling_percentage=round(capture.sample_rate * 100),
-            destination_s3_uri=f"{self._platform.exchanges_uri}/{self._document.name}",
+            # SageMaker adds the names of endpoint and variant, and the hour
+            destination_s3_uri=self._platform.exchanges_uri,
             kms_key_id=self._platform.captures_key_arn,
             capture_options=both,
             capture_content_type_header=json_types,

@@ -1,5 +1,7 @@
 """What AWS offers where: regions, and the instance types that have an Elastic Fabric Adapter."""
 
+import re
+
 # regions with SageMaker, of the `aws` partition (docs.aws.amazon.com/general/latest/gr/sagemaker.html)
 REGIONS = (
     "af-south-1", "ap-east-1", "ap-northeast-1", "ap-northeast-2", "ap-northeast-3", "ap-south-1", "ap-south-2", "ap-southeast-1",
@@ -20,6 +22,10 @@ EFA_NITRO_GENERATION = {
     "ml.trn1.32xlarge": 4, "ml.trn1n.32xlarge": 4, "ml.trn2.48xlarge": 5,
 }  # fmt: skip
 
+# Families with disks inside the host. The hardware encrypts them, and SageMaker refuses a job or an endpoint that names a key for them
+# (docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateEndpointConfig.html, KmsKeyId).
+LOCAL_DISKS = re.compile(r"^(g4dn|gr?6|g[56]e?|p3dn|p4de?|p5(e|en)?|p6-?.*|trn\d.*|i\d.*|[cmr]\d[a-z]*d[a-z]*)$")
+
 # FSx for Lustre talks EFA to cards of this generation or newer (docs.aws.amazon.com/fsx/latest/LustreGuide/efa-file-systems.html)
 FSX_EFA_NITRO_GENERATION = 4
 
@@ -37,3 +43,8 @@ def reaches_fsx_by_efa(instance_type: str) -> bool:
 def ec2_type(instance_type: str) -> str:
     """The EC2 type behind a SageMaker instance type."""
     return instance_type.removeprefix("ml.")
+
+
+def takes_a_key(instance_type: str) -> bool:
+    """Whether a KMS key may be named for the disks of this SageMaker instance type."""
+    return not LOCAL_DISKS.match(ec2_type(instance_type).partition(".")[0])

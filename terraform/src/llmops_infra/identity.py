@@ -109,7 +109,8 @@ class Identity(Construct):
             self._keys.use(["raw", "datasets", "models", "operations"]),
             write_logs(account, "/aws-glue/"),
             publish_metrics(METRICS_NAMESPACE, "Glue"),
-            allow("UseConnection", ["glue:GetConnection", "glue:GetSecurityConfiguration"], [*connection, account.arn("glue", "*")]),
+            allow("UseConnection", ["glue:GetConnection"], connection),
+            allow("SeeEncryption", ["glue:GetSecurityConfiguration"], ["*"]),  # has no resource
             allow("ReadDocuments", ACTIONS["textract"], ["*"]),
             allow("ReadLanguage", ACTIONS["comprehend"], ["*"]),
         ]

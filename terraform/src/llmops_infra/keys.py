@@ -15,6 +15,10 @@ DataClass = Literal["raw", "datasets", "checkpoints", "models", "captures", "ope
 DATA_CLASSES: tuple[DataClass, ...] = get_args(DataClass)
 
 USE = ("kms:Encrypt", "kms:Decrypt", "kms:ReEncryptFrom", "kms:ReEncryptTo", "kms:GenerateDataKey", "kms:DescribeKey")
+# what sends to the topic of alarms
+ALARM_SOURCES = ("cloudwatch", "events", "budgets", "sagemaker")
+# the role FSx makes for each file system to read its bucket; nobody else can give it a policy
+FSX_ROLES = "role/aws-service-role/s3.data-source.lustre.fsx.amazonaws.com/AWSServiceRoleForFSxS3Access_fs-*"
 # what the account's own IAM policies may give away; without it nobody could change the key any more
 ADMINISTER = (
     *USE, "kms:CreateGrant", "kms:ListGrants", "kms:RevokeGrant", "kms:GenerateDataKeyWithoutPlaintext", "kms:EnableKey", "kms:DisableKey",
@@ -29,7 +33,7 @@ class Keys(Construct):
 
     def __init__(self, scope: Construct, name: str, *, environment: Environment, account: Account) -> None:
         super().__init__(scope, name)
-        self._account = account
+        self._account, self._has_file_system = account, environment.storage.fsx is not None
         self._by_class = {data_class: self._key(data_class, environment) for data_class in DATA_CLASSES}
 
     def arn(self, data_class: DataClass) -> str:
@@ -67,6 +71,13 @@ class Keys(Construct):
             logs = by_service(f"logs.{account.region}")
             statements += [
                 allow("EncryptLogs", [*USE, "kms:GenerateDataKeyWithoutPlaintext"], ["*"], groups, logs),
-                allow("SendAlarms", ["kms:Decrypt", "kms:GenerateDataKey"], ["*"], own, by_service("cloudwatch", "events", "budgets")),
+                allow("SendAlarms", ["kms:Decrypt", "kms:GenerateDataKey"], ["*"], own, by_service(*ALARM_SOURCES)),
             ]
+        if data_class == "datasets" and self._has_file_system:
+            # docs.aws.amazon.com/fsx/latest/LustreGuide/s3-server-side-encryption-support.html
+            roles = {
+                "StringEquals": {"kms:CallerAccount": account.id},
+                "ArnLike": {"aws:PrincipalArn": account.arn("iam", FSX_ROLES, region="")},
+            }
+            statements.append(allow("FillFileSystem", USE, ["*"], roles, {"AWS": "*"}))
         return statements

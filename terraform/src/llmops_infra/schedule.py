@@ -13,6 +13,7 @@ from cdktn_provider_aws.scheduler_schedule_group import SchedulerScheduleGroup
 from constructs import Construct
 
 from llmops_infra.config import Environment
+from llmops_infra.hardware import takes_a_key
 
 # a call of the AWS API as the target (docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html)
 CREATE_PROCESSING_JOB = "arn:aws:scheduler:::aws-sdk:sagemaker:createProcessingJob"
@@ -73,7 +74,12 @@ def monitor_job(
         # a processing container is not told its region
         "Environment": {"AWS_DEFAULT_REGION": environment.region, "MLFLOW_TRACKING_URI": tracking_uri},
         "ProcessingResources": {
-            "ClusterConfig": {"InstanceCount": 1, "InstanceType": settings.instance_type, "VolumeSizeInGB": 50, "VolumeKmsKeyId": key_arn}
+            "ClusterConfig": {
+                "InstanceCount": 1,
+                "InstanceType": settings.instance_type,
+                "VolumeSizeInGB": 50,
+                **({"VolumeKmsKeyId": key_arn} if takes_a_key(settings.instance_type) else {}),
+            }
         },
         "NetworkConfig": {
             "EnableInterContainerTrafficEncryption": True,

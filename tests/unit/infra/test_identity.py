@@ -8,7 +8,7 @@ import pytest
 from support.stacks import ACCOUNT, PARTITION, Resources, role_statements, statements
 
 # actions that AWS binds to no resource, or where the calls name none
-UNBOUND = {"EnterRegistry", "LookAround", "PublishMetrics", "ReadDocuments", "ReadLanguage", "ReadMetrics", "FindGroup", "Look", "SeeScaling", "SeeAlarms"}  # fmt: skip
+UNBOUND = {"EnterRegistry", "LookAround", "PublishMetrics", "ReadDocuments", "ReadLanguage", "ReadMetrics", "FindGroup", "Look", "SeeScaling", "SeeAlarms", "SeeEncryption"}  # fmt: skip
 GITHUB = "token.actions.githubusercontent.com"
 
 
@@ -114,6 +114,8 @@ def test_a_key_is_administered_by_this_account_and_used_by_services_for_it(platf
         assert administer["Principal"] == {"AWS": f"arn:{PARTITION}:iam::{ACCOUNT}:root"}
         assert "kms:*" not in administer["Action"]
         assert all(statement["Condition"] for statement in services)
+        everybody = [statement["Condition"] for statement in services if statement["Principal"] == {"AWS": "*"}]
+        assert all(condition["StringEquals"]["kms:CallerAccount"] == ACCOUNT and condition["ArnLike"] for condition in everybody)
         assert key["enable_key_rotation"]
 
 

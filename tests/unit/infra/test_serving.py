@@ -8,7 +8,9 @@ import pytest
 from llmops_infra.config import load_environment
 from llmops_infra.containers import IMAGES, image_uri, variables
 from llmops_infra.endpoint import deployment_config
+from llmops_infra.hardware import takes_a_key
 from llmops_infra.serving_settings import Hosting
+from llmops_infra.synth import synth
 from support.infrastructure import endpoint_document, synthesize, synthesized, variant
 from support.stacks import Resources, needs_node
 
@@ -35,7 +37,29 @@ def test_input_and_output_are_captured_as_json_and_encrypted(serving: Resources)
     assert [option["capture_mode"] for option in capture["capture_options"]] == ["Input", "Output"]
     assert "application/json" in capture["capture_content_type_header"]["json_content_types"]
     assert capture["kms_key_id"] == '${data.terraform_remote_state.platform.outputs.key_arns["captures"]}'
-    assert capture["destination_s3_uri"] == "${data.terraform_remote_state.platform.outputs.exchanges_uri}/assistant"
+    assert capture["destination_s3_uri"] == "${data.terraform_remote_state.platform.outputs.exchanges_uri}"
+
+
+@pytest.mark.parametrize(
+    "instance_type, key",
+    [("ml.m5.xlarge", True), ("ml.c6i.2xlarge", True), ("ml.inf2.xlarge", True), ("ml.r5.large", True)]
+    + [
+        (name, False)
+        for name in ("ml.g4dn.xlarge", "ml.g5.2xlarge", "ml.g6e.12xlarge", "ml.p4d.24xlarge", "ml.p5en.48xlarge", "ml.m5d.xlarge")
+    ],
+)
+def test_no_key_is_named_for_disks_that_the_hardware_encrypts(instance_type: str, key: bool) -> None:
+    assert takes_a_key(instance_type) == key
+
+
+def test_an_endpoint_on_such_disks_names_no_key(serving: Resources, tmp_path: Path) -> None:
+    needs_node()
+    (tmp_path / "endpoint.json").write_bytes(endpoint_document(variant("base")).to_json())
+    words = [f"serving.endpoint={tmp_path}", "serving.hosting.instance_type=ml.m5.xlarge"]
+    other = Path(synth(load_environment("dev", words), tmp_path).stacks["serving"])
+
+    assert "kms_key_arn" not in only(serving, "aws_sagemaker_endpoint_configuration")
+    assert "key_arns" in only(synthesized(other)["resource"], "aws_sagemaker_endpoint_configuration")["kms_key_arn"]
 
 
 def test_traffic_shifts_by_a_canary_and_rolls_back_on_latency_errors_and_answer_quality(serving: Resources) -> None:

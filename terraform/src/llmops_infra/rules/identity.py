@@ -96,7 +96,9 @@ def nobody_by_a_star(resource: Block) -> str | None:
         if statement.get("Effect") != "Allow":
             continue
         principal, sid = statement.get("Principal") or {}, statement.get("Sid")
-        if everybody(principal):
+        # a service's role that does not exist yet cannot be a principal, only be described
+        described = {"kms:calleraccount", "aws:principalarn"} <= set(condition_keys(statement))
+        if everybody(principal) and not described:
             return f"{sid}: the principal is anybody"
         if any(action == "*" or action.endswith(":*") for action in texts(statement.get("Action"))):
             return f"{sid}: not all actions are written out"
