@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from llmops_train.sandbox.sandbox import Limits, Outcome, Sandbox
+from llmops_train.sandbox.sandbox import Outcome, Sandbox
 
 PROMPTS_AND_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # as in the paper (Chen et al. 2021, arXiv:2107.03374)
 VERSION = "1"
@@ -40,7 +40,7 @@ def code_task(name: str, splits: dict[str, Any], sandbox: Sandbox) -> dict[str, 
         "doc_to_target": lambda row: str(row.get("canonical_solution") or row.get("code") or ""),
         "process_results": passes,
         "metric_list": [{"metric": "pass_at_1", "aggregation": "mean", "higher_is_better": True}],
-        "generation_kwargs": {"until": ["[DONE]"] if published else list(PROMPTS_AND_STOPS), "do_sample": False, "max_gen_toks": 1024},
+        "generation_kwargs": {"until": ["[DONE]"] if published else list(PROMPTS_AND_STOPS), "do_sample": False, "max_gen_toks": 512},
         "num_fewshot": 0,
         "metadata": {"version": f"llmops-{VERSION}"},
     }
@@ -49,6 +49,3 @@ def code_task(name: str, splits: dict[str, Any], sandbox: Sandbox) -> dict[str, 
 def run_reference(row: dict[str, Any], run: Callable[[str], Outcome]) -> Outcome:
     """The published solution under the published test."""
     return run(check_program(row, str(row.get("canonical_solution") or row.get("code") or "")))
-
-
-__all__ = ["Limits", "check_program", "code_task", "prompt_of", "run_reference"]

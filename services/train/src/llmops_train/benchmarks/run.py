@@ -1,6 +1,7 @@
 """Runs benchmark tasks, keeps finished ones, and turns what the harness found into scores row by row."""
 
 import contextlib
+import functools
 import hashlib
 import json
 import logging
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 CODE = ("humaneval", "mbpp")
+GENERATED_TOKENS = 256  # the harness's own default
 SAMPLES = 3  # of each task, for the page
 
 
@@ -109,14 +111,17 @@ def open_lm(answerer: Any, config: BenchmarksConfig) -> Any:
 def run_task(name: str, spec: Any, lm: Any, config: BenchmarksConfig, journal: Journal) -> dict[str, Any]:
     """One task by the harness; answered items are kept in a file beside the report, where that is on this machine."""
     from lm_eval.evaluator import simple_evaluate
-    from lm_eval.tasks import TaskManager
 
     try:
-        tasks = TaskManager().load([spec])["tasks"]
+        tasks = load_tasks(spec)
     except (ConnectionError, FileNotFoundError, KeyError, ValueError) as error:
         raise LlmopsError(f"benchmarks.tasks: {name} cannot be loaded ({str(error)[:200]}); give its files as benchmarks.data") from error
+    longest = getattr(lm, "max_length", None)
     for task in tasks.values():
         check_examples(task, config.num_fewshot)
+        options = task.config.generation_kwargs
+        if longest is not None and options is not None:  # half of what the model takes is for the prompt
+            options["max_gen_toks"] = min(int(options.get("max_gen_toks", GENERATED_TOKENS)), longest // 2)
     cache = None if urlsplit(journal.out).scheme else join(journal.out, f"{journal.prefix}-requests")
     found = simple_evaluate(
         model=lm,
@@ -132,10 +137,33 @@ def run_task(name: str, spec: Any, lm: Any, config: BenchmarksConfig, journal: J
     return {"results": [result for task in tasks for result in results_of(task, tasks[task], found)]}
 
 
+def load_tasks(spec: Any) -> dict[str, Any]:
+    """The harness's tasks of a name, or of settings laid over the stock task of that name."""
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    manager = task_manager()
+    if isinstance(spec, str):
+        loaded: dict[str, Any] = manager.load([spec])["tasks"]
+        return loaded
+    entry = manager.task_index.get(spec["task"])
+    stock = {} if entry is None or spec["task"] in CODE else load_yaml(entry.yaml_path, resolve_func=True)
+    settings = {key: value for key, value in {**stock, **spec}.items() if key not in ("tag", "group", "task_list")}
+    return {spec["task"]: ConfigurableTask(config=settings)}
+
+
+@functools.cache
+def task_manager() -> Any:
+    """The harness's index of its tasks, which takes seconds to make."""
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager()
+
+
 def check_examples(task: Any, num_fewshot: int | None) -> None:
     """Raises LlmopsError when the prompt wants examples and there are none but the questions themselves."""
     wanted = task.config.num_fewshot if num_fewshot is None else num_fewshot
-    samples = getattr(task.config.fewshot_config, "samples", None) or (task.config.fewshot_config or {}).get("samples")
+    samples = task.fewshot_cfg.samples
     if wanted and not samples and task.config.fewshot_split is None and task.config.training_split is None:
         raise LlmopsError(
             f"benchmarks: {task.config.task} puts {wanted} examples in front, and there is no train split to take them from; "
