@@ -254,6 +254,7 @@ CASES: dict[str, Case] = {
         {"policy": policy(Action=["s3:ListBucket"], Resource=["arn:aws:s3:::x"], Condition={"StringLike": {"s3:prefix": ["datasets/*"]}})},
         [
             {"policy": policy(Action=["s3:ListBucket"], Resource=["arn:aws:s3:::x"])},
+            {"policy": policy(Action=["kms:CreateGrant"], Resource=["arn:aws:kms:eu-west-1:1:key/x"])},
             {"policy": policy(Action=["cloudwatch:PutMetricData"], Resource=["*"])},
             {"policy": policy(Action=["kendra:Query"], Resource=["arn:aws:kendra:eu-west-1:1:index/*"])},
         ],

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from cdktn import TerraformResourceLifecycle
+from cdktn import Postcondition, TerraformResourceLifecycle
 from cdktn_provider_aws.sagemaker_endpoint import (
     SagemakerEndpoint,
     SagemakerEndpointDeploymentConfig,
@@ -70,7 +70,18 @@ class Endpoint(Construct):
             deployment_config=deployment_config(environment.serving.deployment, rollback_alarms),
             # SageMaker need not return it, and the provider would replace the endpoint, traffic and all, for a difference in it.
             # An update sends what the state holds: DescribeEndpoint's LastDeploymentConfig.
-            lifecycle=TerraformResourceLifecycle(ignore_changes=["deployment_config"]),
+            lifecycle=TerraformResourceLifecycle(ignore_changes=["deployment_config"], postcondition=[self._taken_over()]),
+        )
+
+    def _taken_over(self) -> Postcondition:
+        """Fails the apply when an alarm took the traffic back, which the provider calls a success.
+
+        It would go on to delete the old configuration, on which the endpoint then runs (terraform-provider-aws issue 48997).
+        """
+        return Postcondition(
+            condition=f"${{self.endpoint_config_name == {self.configuration.fqn}.name}}",
+            error_message=f"Generation {self._document.generation} of {self._document.name} was rolled back: its alarms say why. Deploy "
+            "the document of the generation before, or a better package.",
         )
 
     def _takes_a_key(self) -> bool:

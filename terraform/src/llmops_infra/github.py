@@ -5,6 +5,7 @@ from cdktn_provider_aws.iam_role import IamRole
 from constructs import Construct
 
 from llmops_infra.config import Environment
+from llmops_infra.keys import Keys
 from llmops_infra.policy import Statement, allow, pass_role
 from llmops_infra.role import role_with
 from llmops_infra.settings import GitHub
@@ -34,10 +35,10 @@ class GitHubRoles(Construct):
     """One role that deploys from this environment's GitHub environment, one that only looks, for pull requests."""
 
     def __init__(
-        self, scope: Construct, name: str, *, environment: Environment, settings: GitHub, account: Account, serve_role_arn: str
+        self, scope: Construct, name: str, *, environment: Environment, settings: GitHub, account: Account, keys: Keys, serve_role_arn: str
     ) -> None:
         super().__init__(scope, name)
-        self._environment, self._account = environment, account
+        self._environment, self._account, self._keys = environment, account, keys
         self._provider_arn = account.arn("iam", f"oidc-provider/{HOST}", region="")
         if not settings.provider_exists:
             provider = IamOpenidConnectProvider(self, "provider", url=f"https://{HOST}", client_id_list=["sts.amazonaws.com"])
@@ -80,6 +81,7 @@ class GitHubRoles(Construct):
         made_here = {"StringEquals": {"aws:RequestTag/Environment": self._environment.name}}
         ours = {"StringEquals": {"aws:ResourceTag/Environment": self._environment.name}}
         alarms = ("PutMetricAlarm", "DeleteAlarms", "TagResource", "UntagResource", "ListTagsForResource")
+        dashboards = [account.arn("cloudwatch", f"dashboard/{prefix}-*", region="")]
         scaling = ["RegisterScalableTarget", "DeregisterScalableTarget", "PutScalingPolicy", "DeleteScalingPolicy"]
         schedule = ["PutScheduledAction", "DeleteScheduledAction", "TagResource", "UntagResource"]
         return [
@@ -99,6 +101,8 @@ class GitHubRoles(Construct):
             ),
             allow("SeeAlarms", ["cloudwatch:DescribeAlarms"], ["*"]),
             allow("SeeImages", ["ecr:DescribeRepositories", "ecr:DescribeImages"], [account.arn("ecr", "repository/*", account="*")]),
+            allow("Dashboard", ["cloudwatch:PutDashboard", "cloudwatch:DeleteDashboards", "cloudwatch:GetDashboard"], dashboards),
+            self._keys.lend(["captures"]),
             pass_role([serve_role_arn], "sagemaker"),
         ]
 

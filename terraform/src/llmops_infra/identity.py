@@ -47,6 +47,7 @@ class Identity(Construct):
             *read(self._buckets.raw),
             *write(self._buckets.datasets),
             self._keys.use(["raw", "datasets", "models"]),
+            self._keys.lend(["datasets"]),
             # documents go in and come out in the call itself: these services have no resources to name
             allow("ReadDocuments", ACTIONS["textract"], ["*"]),
             allow("ReadLanguage", ACTIONS["comprehend"], ["*"]),
@@ -59,6 +60,7 @@ class Identity(Construct):
             *write(self._buckets.checkpoints, delete=True),
             *write(self._buckets.models),
             self._keys.use(["datasets", "checkpoints", "models"]),
+            self._keys.lend(["checkpoints", "models"]),
         ]
 
     def _serve(self) -> list[Statement]:
@@ -70,6 +72,7 @@ class Identity(Construct):
             *read(self._buckets.datasets, "indexes"),
             *write(self._buckets.captures, "exchanges"),
             self._keys.use(["models", "datasets", "captures"]),
+            self._keys.lend(["captures"]),
             allow("SearchVectors", ["aoss:APIAccessAll"], [collection], own),
             allow("SearchDocuments", ["kendra:Query", "kendra:Retrieve"], [index], own),
             allow("EnterDatabase", ["rds-db:connect"], [self._account.arn("rds-db", "dbuser:*/retrieval")]),
@@ -83,6 +86,7 @@ class Identity(Construct):
             *write(self._buckets.captures),
             *read(self._buckets.models, "endpoints", "packages"),
             self._keys.use(["datasets", "captures", "models"]),
+            self._keys.lend(["captures"]),
             allow("ReadMetrics", ["cloudwatch:GetMetricData", "cloudwatch:ListMetrics"], ["*"]),  # has no resource
             allow("TellOfDrift", ["events:PutEvents"], [account.arn("events", "event-bus/default")]),
             allow(

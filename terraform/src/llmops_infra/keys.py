@@ -48,6 +48,11 @@ class Keys(Construct):
         """Leave to read and write what these keys protect."""
         return allow("UseKeys", USE, [self.arn(data_class) for data_class in data_classes])
 
+    def lend(self, data_classes: Sequence[DataClass]) -> Statement:
+        """Leave to have AWS encrypt the disks of jobs and endpoints with these keys, and nothing else."""
+        for_services = {"Bool": {"kms:GrantIsForAWSResource": "true"}}
+        return allow("LendKeys", ["kms:CreateGrant"], [self.arn(data_class) for data_class in data_classes], for_services)
+
     def _key(self, data_class: DataClass, environment: Environment) -> KmsKey:
         key = KmsKey(
             self,

@@ -164,8 +164,15 @@ class PlatformStack(Stack):
     def _github(self) -> dict[str, Any]:
         if not (settings := self.environment.github):
             return {"github_role_arns": None}
-        serve = self.identity.serve.arn
-        roles = GitHubRoles(self, "github", environment=self.environment, settings=settings, account=self.account, serve_role_arn=serve)
+        roles = GitHubRoles(
+            self,
+            "github",
+            environment=self.environment,
+            settings=settings,
+            account=self.account,
+            keys=self.keys,
+            serve_role_arn=self.identity.serve.arn,
+        )
         return {"github_role_arns": {"deploy": roles.deploy.arn, "plan": roles.plan.arn}}
 
     def _schedule(self) -> None:

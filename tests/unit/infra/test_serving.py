@@ -87,7 +87,15 @@ def test_the_quality_alarm_watches_what_our_monitor_publishes(serving: Resources
 
 
 def test_a_missing_deployment_config_does_not_replace_the_endpoint(serving: Resources) -> None:
-    assert only(serving, "aws_sagemaker_endpoint")["lifecycle"] == {"ignore_changes": ["deployment_config"]}
+    assert only(serving, "aws_sagemaker_endpoint")["lifecycle"]["ignore_changes"] == ["deployment_config"]
+
+
+def test_a_deployment_that_was_rolled_back_fails_the_apply(serving: Resources) -> None:
+    (condition,) = only(serving, "aws_sagemaker_endpoint")["lifecycle"]["postcondition"]
+
+    wanted = "aws_sagemaker_endpoint_configuration.endpoint_configuration.name"
+    assert condition["condition"] == f"${{self.endpoint_config_name == {wanted}}}"
+    assert "Generation 1 of assistant was rolled back" in condition["error_message"]
 
 
 def test_the_endpoint_runs_on_the_old_configuration_until_the_new_one_has_taken_over(serving: Resources) -> None:

@@ -11,7 +11,11 @@ WITHOUT_RESOURCE = re.compile(r"(textract|comprehend):|ecr:GetAuthorizationToken
 LOOKING = re.compile(r"[\w-]+:(Describe|List|Get|View|BatchGet)")
 LOOKING_INTO = re.compile(r"(s3:(GetObject|List)|secretsmanager:|ssm:GetParameter|ecr:(BatchGet|GetDownload)|logs:Get|sagemaker:GetRecord)")
 # what a call has to be narrowed by
-NARROWED_BY = {"s3:ListBucket": "s3:prefix", "cloudwatch:PutMetricData": "cloudwatch:namespace"}
+NARROWED_BY = {
+    "s3:ListBucket": "s3:prefix",
+    "cloudwatch:PutMetricData": "cloudwatch:namespace",
+    "kms:CreateGrant": "kms:grantisforawsresource",
+}
 EVERY_ONE_OF_A_KIND = re.compile(r":(collection|index|mlflow-app|endpoint|endpoint-config)/\*$")
 
 
