@@ -48,7 +48,6 @@ class Endpoint(Construct):
     ) -> None:
         super().__init__(scope, name)
         self._document, self._models, self._platform = document, models, platform
-        self._max_instances = environment.serving.autoscaling.max_instances
         shadow = document.shadow()
         self.configuration = SagemakerEndpointConfiguration(
             self,

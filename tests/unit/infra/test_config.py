@@ -51,6 +51,7 @@ REFUSED = {
         ["serving.autoscaling.max_instances=1", "serving.autoscaling.min_instances=2"],
         "must be at least min_instances",
     ),
+    "more instances than the scale": (["serving.hosting.num_instances=5"], "hosting.num_instances 5 is outside autoscaling's 1 to 4"),
     "linear steps too small": (["serving.deployment.shift=linear", "serving.deployment.step_percent=5"], "SageMaker takes 10 to 50"),
     "a deployment too long": (["serving.deployment.shift=linear", "serving.deployment.wait_s=3600"], "shorten wait_s"),
     "a name that buckets cannot have": (["name=Dev_1"], "name"),

@@ -7,7 +7,6 @@ import pytest
 
 from llmops_infra.config import load_environment
 from llmops_infra.containers import IMAGES, image_uri, variables
-from llmops_infra.endpoint import deployment_config
 from llmops_infra.hardware import takes_a_key
 from llmops_infra.serving_settings import Hosting
 from llmops_infra.synth import synth
@@ -102,13 +101,21 @@ def test_the_endpoint_runs_on_the_old_configuration_until_the_new_one_has_taken_
     assert only(serving, "aws_sagemaker_endpoint_configuration")["lifecycle"] == {"create_before_destroy": True}
 
 
-def test_linear_steps() -> None:
-    settings = load_environment("dev", ["serving.deployment.shift=linear", "serving.deployment.step_percent=25"]).serving.deployment
+def test_linear_steps(tmp_path: Path) -> None:
+    needs_node()
+    (tmp_path / "endpoint.json").write_bytes(endpoint_document(variant("base")).to_json())
+    words = [f"serving.endpoint={tmp_path}", "serving.deployment.shift=linear", "serving.deployment.step_percent=25"]
+    resources = synthesized(Path(synth(load_environment("dev", words), tmp_path).stacks["serving"]))["resource"]
 
-    routing = deployment_config(settings, ["alarm"]).blue_green_update_policy.traffic_routing_configuration
+    policy = only(resources, "aws_sagemaker_endpoint")["deployment_config"]["blue_green_update_policy"]
 
-    assert (routing.type, routing.linear_step_size.value, routing.canary_size) == ("LINEAR", 25, None)
-    assert settings.num_steps == 4
+    assert policy["traffic_routing_configuration"] == {
+        "linear_step_size": {"type": "CAPACITY_PERCENT", "value": 25},
+        "type": "LINEAR",
+        "wait_interval_in_seconds": 600,
+    }
+    # four steps of ten minutes, ten minutes with the old fleet at hand, an hour to start the new one
+    assert policy["maximum_execution_timeout_in_seconds"] == 4 * 600 + 600 + 3600
 
 
 def test_production_is_scaled_by_requests_in_flight_and_by_the_clock(serving: Resources) -> None:
