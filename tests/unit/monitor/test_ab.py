@@ -9,6 +9,7 @@ from llmops_monitor.ab_config import AbConfig
 from llmops_monitor.ab_verdict import decide
 from llmops_monitor.arms import split
 from llmops_monitor.cli import main
+from llmops_monitor.metrics import METRICS
 from llmops_shared.contracts import Endpoint, ModelPackage, Report
 from llmops_shared.contracts.endpoint import Variant
 from llmops_shared.contracts.exchange import Exchange
@@ -53,7 +54,8 @@ def figure(report: Report, name: str) -> float:
 
 
 def test_a_better_treatment_is_promoted_and_the_report_says_why(root: str) -> None:
-    report = judge(root, traffic(ROWS[:1000]), max_error_increase=0.03)
+    prices = {name: {"prompt_usd": 0.001, "response_usd": 0.002} for name in ("production", "candidate")}
+    report = judge(root, traffic(ROWS[:1000]), max_error_increase=0.03, prices=prices)
 
     assert report.verdict == "promote", report.reasons
     assert report.reasons[0].startswith("rouge_l: treatment minus control is +0.") and "above the margin of 0.020" in report.reasons[0]
@@ -61,6 +63,7 @@ def test_a_better_treatment_is_promoted_and_the_report_says_why(root: str) -> No
     assert "within the guardrail" in report.reasons[1] and "within the guardrail" in report.reasons[2]
     assert figure(report, "units/control") + figure(report, "units/treatment") == 1000
     assert figure(report, "sample_ratio_p_value") > 0.1 and figure(report, "ratio/latency_ms") < 1
+    assert figure(report, "treatment/cost_usd") > 0 and figure(report, "difference/descriptor/readability") is not None
     assert follow(report.subjects["treatment"], join(root, "report"), ModelPackage)[1].name == "tuned"
     assert read_document(join(root, "report"), Report) == report
 
@@ -88,7 +91,7 @@ def test_a_model_against_itself_is_promoted_in_at_most_one_of_twenty_runs_howeve
             STOPPED[draw.random() < 0.6][draw.random() < 0.5].model_copy(update={"request_id": str(number)}) for number in range(300)
         ]
         looks = (split(exchanges[:number], variants[0], variants[1], None) for number in range(75, 301, 75))
-        verdicts.append([decide(measure(look, (variants[0], variants[1]), {}, config)[0], config)[0] for look in looks])
+        verdicts.append([decide(measure(look, (variants[0], variants[1]), {}, config, METRICS)[0], config)[0] for look in looks])
 
     promoted, rolled_back = (sum(verdict in looks for looks in verdicts) for verdict in ("promote", "rollback"))
     assert promoted <= NUM_RUNS * 0.05 and rolled_back <= NUM_RUNS * 0.05

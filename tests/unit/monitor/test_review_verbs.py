@@ -34,7 +34,7 @@ def test_close_calls_alarms_and_a_random_share_are_queued_once(tmp_path: Path) -
     endpoint, dataset = scene(tmp_path, exchanges)
     queue = tmp_path / "review.db"
     words = ["sample", f"queue.uri={queue}", f"endpoint={endpoint}", f"report={tmp_path / 'report'}", f"dataset={dataset}"]
-    words += ["num_uncertain=12", "num_alarm=8", "num_random=10", "alarm.metadata.window=alarmed", "max_score=-1"]
+    words += ["num_uncertain=12", "num_alarm=8", "num_random=10", "alarm.metadata.window=alarmed", "max_score=-1", "rules=false"]
 
     codes = [main(words), main(words)]
 
@@ -47,7 +47,18 @@ def test_close_calls_alarms_and_a_random_share_are_queued_once(tmp_path: Path) -
     gaps = {row["request_id"]: abs(row["shadow/rouge_l"] - row["production/rouge_l"]) for row in rows}
     chosen = {item.metadata["request_id"] for item in items}
     widest = max(gaps[item.metadata["request_id"]] for item in by_reason["uncertainty"])
-    assert all(gap >= widest or gap == 0 for request_id, gap in gaps.items() if request_id not in chosen)
+    assert all(gap >= widest for request_id, gap in gaps.items() if request_id not in chosen)
+
+
+def test_what_a_rule_flags_is_an_alarm(tmp_path: Path) -> None:
+    exchanges = paired(ROWS[:60], production=good, shadow=good)
+    refused = {20: "I'm sorry, but I cannot help with that request.", 30: "You are a stupid, worthless idiot."}
+    told = [item.model_copy(update={"response": refused[number]}) if number in refused else item for number, item in enumerate(exchanges)]
+    endpoint = write_scene(str(tmp_path), told, ROWS).endpoint
+
+    assert main(["sample", f"queue.uri={tmp_path / 'review.db'}", f"endpoint={endpoint}", "num_random=0"]) == 0
+    alarms = [item for item in SqliteQueue(str(tmp_path / "review.db")).pending() if item.sampled == "alarm"]
+    assert {told[20].request_id, told[30].request_id} <= {item.metadata["request_id"] for item in alarms}
 
 
 def test_what_people_see_has_no_personal_data(tmp_path: Path) -> None:
@@ -57,7 +68,7 @@ def test_what_people_see_has_no_personal_data(tmp_path: Path) -> None:
     ]
     endpoint, _ = scene(tmp_path, told)
 
-    assert main(["sample", f"queue.uri={tmp_path / 'review.db'}", f"endpoint={endpoint}", "num_random=30"]) == 0
+    assert main(["sample", f"queue.uri={tmp_path / 'review.db'}", f"endpoint={endpoint}", "num_random=30", "rules=false"]) == 0
     items = SqliteQueue(str(tmp_path / "review.db")).pending()
     assert len(items) == 30 and all("[email]" in item.candidates[0].response for item in items)
     assert b"ann.smith" not in b"".join(path.read_bytes() for path in tmp_path.glob("review.db*"))

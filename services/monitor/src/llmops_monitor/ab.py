@@ -23,6 +23,7 @@ from llmops_shared.store import folder_of
 
 if TYPE_CHECKING:
     from llmops_monitor.ab_verdict import AbFigures
+    from llmops_monitor.metrics import Metric
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,8 @@ def run(config: AbConfig) -> Report:
         return kept
 
     from llmops_monitor.ab_verdict import decide
+    from llmops_monitor.extra_metrics import cost_metric, descriptor_metrics
+    from llmops_monitor.metrics import METRICS
     from llmops_monitor.publish import Findings, publish
 
     arms = split(exchanges, control, treatment, config.unit)
@@ -49,7 +52,8 @@ def run(config: AbConfig) -> Report:
     if config.dataset is not None:
         row_ids = {exchange.metadata["row_id"] for exchange in exchanges if "row_id" in exchange.metadata}
         references = read_references(config.dataset, config.splits, row_ids)
-    figures, measurements = measure(arms, (control, treatment), references, config)
+    metrics = [*METRICS, *descriptor_metrics(), *([cost_metric(config.prices)] if config.prices else [])]
+    figures, measurements = measure(arms, (control, treatment), references, config, metrics)
     verdict, reasons = decide(figures, config)
     reasons += arms.remarks
     if log.broken:
@@ -86,18 +90,17 @@ def tell_quality(
 
 
 def measure(
-    arms: Arms, variants: tuple[Variant, Variant], references: Mapping[str, str], config: AbConfig
+    arms: Arms, variants: tuple[Variant, Variant], references: Mapping[str, str], config: AbConfig, metrics: "Sequence[Metric]"
 ) -> "tuple[AbFigures, list[Measurement]]":
     """What the verdict rests on, and every figure of the report."""
     from llmops_monitor.ab_verdict import AbFigures, num_conditions
-    from llmops_monitor.metrics import METRICS
     from llmops_monitor.sequential import arm, difference_sequence, mismatch_p_value, share_difference_sequence, share_sequence
 
     confidence = 1 - (1 - config.confidence) / num_conditions(config)
     counts = (len(arms.control), len(arms.treatment))
     differences: dict[str, Estimate | None] = {}
     measurements = [plain("units/control", counts[0]), plain("units/treatment", counts[1])]
-    for metric in METRICS:
+    for metric in metrics:
         if metric.name == "error_rate":
             continue
         sides = [arm(unit_values(side, metric, references)) for side in (arms.control, arms.treatment)]

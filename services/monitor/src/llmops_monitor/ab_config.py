@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from llmops_monitor.config import Window
+from llmops_monitor.judge_config import Prices
 from llmops_shared.config import Config, JobConfig
 
 QualityMetric = Literal["rouge_l", "exact_match", "stop_share"]
@@ -43,6 +44,8 @@ class AbConfig(JobConfig):
     judged, as for SageMaker's captures, which hold no latency."""
     max_error_increase: float = Field(default=0.02, ge=0, le=1)
     """Guardrail: rise of the error rate; above it the treatment is rolled back."""
+    prices: dict[str, Prices] = Field(default={})
+    """By variant what its tokens cost, such as `prices.production.prompt_usd=0.0002`; needed to measure cost."""
     environment: str | None = Field(default=None, min_length=1)
     """Environment of the platform: the served answers' quality goes to CloudWatch, where its alarms look; null: it does not."""
     mismatch_alpha: float = Field(default=0.001, gt=0, lt=0.5)

@@ -33,6 +33,8 @@ class SampleConfig(Config):
     """Metric of the report's rows; `judge_preference` where a judge was asked."""
     max_score: float = Field(default=0.3)
     """An answer that scores at most this is an alarm."""
+    rules: bool = Field(default=True)
+    """Whether an exchange that a rule flags (attack, refusal, toxic, leak) is an alarm."""
     alarm: Window | None = Field(default=None)
     """The window that raised an alarm; people see some of its exchanges."""
     select: Window = Field(default=Window())
@@ -40,7 +42,7 @@ class SampleConfig(Config):
     num_uncertain: int = Field(default=20, ge=0)
     """Close calls: pairs whose scores differ least."""
     num_alarm: int = Field(default=20, ge=0)
-    """Exchanges of the alarm window and low scores."""
+    """Exchanges of the alarm window, low scores, and what a rule flags."""
     num_random: int = Field(default=10, ge=0)
     """Drawn without looking: the only part from which a rate over all traffic may be told."""
     dataset: str | None = Field(default=None, min_length=1)

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from llmops_monitor.load import ExchangeLog, capture_uri, matches, read_log
 from llmops_monitor.mask import mask as masked
+from llmops_monitor.observe import exchanged
 from llmops_monitor.pairs import failed, read_references
 from llmops_monitor.review_config import SampleConfig
+from llmops_monitor.signals import SIGNALS
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.exchange import Exchange, Message
 from llmops_shared.contracts.report import Report
@@ -34,8 +36,8 @@ def run(config: SampleConfig) -> None:
     if not served:
         raise LlmopsError(f"{log.uri}: holds no answer that went to a client, so there is nothing to review")
     scores, preferences = ({}, {}) if config.report is None else read_scores(config.report, config.metric)
-    chosen = choose(config, served, scores)
     shadows = {item.request_id: item for item in log.exchanges if item.shadow and not failed(item)}
+    chosen = choose(config, served, shadows, scores)
     references = references_of(config, log, chosen)
     items = [
         to_item(served[request_id], shadows.get(request_id), why, references, preferences.get(request_id), config.mask)
@@ -48,20 +50,28 @@ def run(config: SampleConfig) -> None:
     )
 
 
-def choose(config: SampleConfig, served: Mapping[str, Exchange], scores: Scores) -> dict[str, Why]:
+def choose(config: SampleConfig, served: Mapping[str, Exchange], shadows: Mapping[str, Exchange], scores: Scores) -> dict[str, Why]:
     """Request ids and why each was chosen. The random share is drawn first and from all, so that it stays unbiased."""
     pool = [item for item in served.values() if matches(item, config.select)]
     chosen: dict[str, Why] = dict.fromkeys(drawn((item.request_id for item in pool), config.num_random, config.seed), "random")
     low = {request_id for request_id, (production, _) in scores.items() if production <= config.max_score}
-    alarmed = low | {item.request_id for item in served.values() if config.alarm is not None and matches(item, config.alarm)}
-    alarms = drawn(sorted((alarmed & served.keys()) - chosen.keys()), config.num_alarm, config.seed)
-    chosen |= dict.fromkeys(alarms, "alarm")
-    # two answers with one score, such as the same text, are no close call
-    differ = {request_id: abs(shadow - production) for request_id, (production, shadow) in scores.items() if shadow != production}
-    close = sorted(
-        (request_id for request_id in differ if request_id in served and request_id not in chosen), key=lambda item: differ[item]
-    )
+    alarmed = {item.request_id for item in served.values() if config.alarm is not None and matches(item, config.alarm)}
+    raised = (low | alarmed | {item.request_id for item in pool if config.rules and flagged(item)}) & served.keys()
+    chosen |= dict.fromkeys(drawn(sorted(raised - chosen.keys()), config.num_alarm, config.seed), "alarm")
+    # one text twice is no close call; two texts with one score are the closest there is
+    gaps = {
+        request_id: abs(shadow - production)
+        for request_id, (production, shadow) in scores.items()
+        if request_id in served.keys() & shadows.keys() and served[request_id].response != shadows[request_id].response
+    }
+    close = sorted(gaps.keys() - chosen.keys(), key=lambda request_id: (gaps[request_id], request_id))
     return chosen | dict.fromkeys(close[: config.num_uncertain], "uncertainty")
+
+
+def flagged(exchange: Exchange) -> bool:
+    """Whether a rule calls the exchange an attack, a refusal, toxic, a leak, or the like."""
+    view = exchanged(exchange, {})
+    return any(signal.at is not None and (value := signal.value(view)) is not None and value >= signal.at for signal in SIGNALS)
 
 
 def drawn(request_ids: Iterable[str], number: int, seed: int) -> list[str]:
