@@ -23,7 +23,9 @@ PRICES, USE = read_prices("us-east-1"), price_list.read_use()
 
 
 def test_the_parts_add_up_and_idle_is_without_work() -> None:
-    found = estimate(load_environment("dev"), None)
+    environment = load_environment("dev")
+
+    found = estimate(environment, None)
 
     assert found.total_usd == pytest.approx(sum(part.idle_usd + part.used_usd for part in found.parts), abs=0.05)
     assert found.idle_usd == pytest.approx(sum(part.idle_usd for part in found.parts), abs=0.05)

@@ -74,12 +74,14 @@ def changes(plan: str) -> dict[str, list[str]]:
 def plan_of(applied: Applied, terraform: OfflineTerraform, endpoint: Endpoint | None) -> dict[str, Any]:
     """The plan of the serving stack for another document."""
     directory = applied.stacks["serving"]
+    kept = {path: path.read_bytes() for path in applied.folder.rglob("*.json")}
     synthesize(applied.name, applied.folder, endpoint)
     try:
         succeed(terraform.run(directory, "plan", f"-out={applied.folder}/next.plan"))
         found: dict[str, Any] = json.loads(succeed(terraform.run(directory, "show", "-json", f"{applied.folder}/next.plan")))
     finally:
-        synthesize(applied.name, applied.folder, applied.endpoint)
+        for path, content in kept.items():
+            path.write_bytes(content)
     return found
 
 
@@ -158,6 +160,20 @@ def secrets(values: Any, marks: Any) -> list[Any]:
     if isinstance(marks, list):
         return [secret for value, mark in zip(values, marks, strict=False) for secret in secrets(value, mark)]
     return []
+
+
+def test_what_holds_data_goes_only_where_nothing_is_protected(applied: Applied) -> None:
+    resources = synthesized(applied.stacks["platform"])["resource"]
+    protected = applied.name in ("prod", "full")
+
+    buckets = {bucket["force_destroy"] for bucket in resources["aws_s3_bucket"].values()}
+    repositories = {repository["force_delete"] for repository in resources["aws_ecr_repository"].values()}
+    databases = {
+        (cluster["deletion_protection"], cluster["skip_final_snapshot"]) for cluster in resources.get("aws_rds_cluster", {}).values()
+    }
+
+    assert buckets == repositories == {not protected}
+    assert databases <= {(protected, not protected)}
 
 
 def test_destroy_leaves_an_empty_state(applied: Applied, terraform: OfflineTerraform) -> None:
