@@ -88,9 +88,7 @@ def test_what_tries_to_get_out_stays_in(sandbox: Sandbox) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(0.05)
         port = server.getsockname()[1]
-        outcomes = {
-            name: sandbox.run(attempt.format(here=__file__, port=port) + "\nprint('ESCAPED')") for name, attempt in ESCAPES.items()
-        }
+        outcomes = {name: sandbox.run(attempt.format(here=__file__, port=port) + "\nprint('ESCAPED')") for name, attempt in ESCAPES.items()}
         with pytest.raises(TimeoutError):
             server.accept()
 
@@ -141,5 +139,8 @@ def test_without_a_sandbox_nothing_is_run(tmp_path: Path, monkeypatch: pytest.Mo
     broken.write_text("import json; print(json.dumps({'ready': False, 'reason': 'unshare: Operation not permitted'}))")
     monkeypatch.setattr(module, "ZYGOTE", broken)
 
-    with pytest.raises(LlmopsError, match="does not allow one .unshare: Operation not permitted.; generated programs run only in a sandbox"), Sandbox():
+    with (
+        pytest.raises(LlmopsError, match="does not allow one .unshare: Operation not permitted.; generated programs run only in a sandbox"),
+        Sandbox(),
+    ):
         pass

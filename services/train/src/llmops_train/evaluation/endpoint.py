@@ -33,6 +33,12 @@ class HttpModel:
         limits = httpx.Limits(max_connections=config.concurrency, max_keepalive_connections=config.concurrency)
         self.client = httpx.Client(headers=headers, timeout=config.timeout_s, limits=limits, trust_env=False)
 
+    def __enter__(self) -> "HttpModel":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.client.close()
+
     def answer_all(self, conversations: list[Messages], max_tokens: int) -> list[Answer]:
         """Greedy answers, `concurrency` at a time, in the order of the questions."""
         with ThreadPoolExecutor(self.config.concurrency) as pool:

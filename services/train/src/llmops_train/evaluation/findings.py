@@ -1,5 +1,6 @@
 """Everything an evaluation finds out, whatever is judged."""
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -70,13 +71,17 @@ def find(
             add(findings, judge_predictions(predictions.row_ids, predictions.prompts, predictions.pairs, config, names), names, config)
         predictions.add_ranking(findings, names, config)
     else:
-        answerer = open_subject(config, subject, place, manifest)
-        if manifest is not None and place is not None:
-            add(findings, judge_subject(answerer, config, place, manifest, names, journal), names, config)
-        if config.benchmarks is not None:
-            from llmops_train.benchmarks.run import run_benchmarks
+        with contextlib.ExitStack() as stack:
+            if config.endpoint is not None:
+                answerer: Any = stack.enter_context(HttpModel(config.endpoint))
+            else:
+                answerer = open_model(config, subject, place, manifest)
+            if manifest is not None and place is not None:
+                add(findings, judge_subject(answerer, config, place, manifest, names, journal), names, config)
+            if config.benchmarks is not None:
+                from llmops_train.benchmarks.run import run_benchmarks
 
-            run_benchmarks(findings, answerer, config.benchmarks, journal, config.seed)
+                run_benchmarks(findings, answerer, config.benchmarks, journal, config.seed)
     if config.judge is not None:
         from llmops_train.judging.run import judge_answers
 
@@ -98,10 +103,8 @@ def add(findings: Findings, judgement: Judgement, names: Sequence[str], config: 
     findings.measurements.extend(figures(scores, text_names, judgement.tokens_per_second, num_answered, config.seed))
 
 
-def open_subject(config: EvaluateConfig, subject: Subject, place: str | None, manifest: DatasetManifest | None) -> Any:
-    """A loaded model with its tokenizer, or a client of the endpoint."""
-    if config.endpoint is not None:
-        return HttpModel(config.endpoint)
+def open_model(config: EvaluateConfig, subject: Subject, place: str | None, manifest: DatasetManifest | None) -> tuple[Any, Any]:
+    """A loaded model with its tokenizer."""
     import torch
 
     from llmops_train.model import check_fit, load_model, load_tokenizer

@@ -1,6 +1,7 @@
 """Whom to ask: an OpenAI-compatible or TGI endpoint, Amazon Bedrock, or a model on this machine."""
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from llmops_shared.errors import LlmopsError
@@ -12,24 +13,23 @@ Judge = Callable[[Prompt], str]
 """From a prompt to the judge's reply. Raises LlmopsError when it cannot be asked."""
 
 
-def open_judge(config: JudgeConfig) -> Judge:
+@contextlib.contextmanager
+def open_judge(config: JudgeConfig) -> Iterator[Judge]:
     """The judge of the config."""
     match config.kind:
         case "bedrock":
-            return bedrock_judge(config)
+            yield bedrock_judge(config)
         case "package":
-            return model_judge(config)
-    assert config.url is not None
-    http = HttpModel(
-        EndpointConfig(
-            url=config.url,
-            route=config.kind,
-            model=config.model,
-            api_key_file=config.api_key_file,
-            concurrency=config.concurrency,
-            timeout_s=config.timeout_s,
-        )
-    )
+            yield model_judge(config)
+        case _:
+            assert config.url is not None
+            shared = config.model_dump(include={"url", "model", "api_key_file", "concurrency", "timeout_s"})
+            with HttpModel(EndpointConfig(route=config.kind, **shared)) as http:
+                yield http_judge(http, config)
+
+
+def http_judge(http: HttpModel, config: JudgeConfig) -> Judge:
+    """A judge behind OpenAI's chat route, or behind TGI's, which takes the prompt as one text."""
     if config.kind == "tgi":
         return lambda prompt: http.complete(f"{prompt.system}\n\n{prompt.user}\n\n", config.max_tokens, []).text
 

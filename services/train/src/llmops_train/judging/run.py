@@ -36,7 +36,8 @@ def judge_answers(findings: "Findings", config: EvaluateConfig, journal: Journal
     if not rows:
         raise LlmopsError("judge: there is no answer to judge; give a measure of answers, such as rouge_l")
     opponents = find_opponents(config, rows) if config.judge.mode == "pairwise" else {}
-    verdicts = ask_all(open_judge(config.judge), config.judge, rows, opponents, journal)
+    with open_judge(config.judge) as judge:
+        verdicts = ask_all(judge, config.judge, rows, opponents, journal)
     add_figures(findings, config, verdicts)
 
 
