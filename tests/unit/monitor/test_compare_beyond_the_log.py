@@ -219,12 +219,27 @@ def test_the_alarms_metric_gets_what_clients_got(tmp_path: Path, monkeypatch: py
     report = run(CompareConfig(out=str(tmp_path / "report"), endpoint=scene.endpoint, dataset=scene.dataset, environment="dev"))
 
     of_endpoint = [{"Name": "Environment", "Value": "dev"}, {"Name": "Endpoint", "Value": "assistant"}]
-    last = max(item.time for item in paired(ROWS))
+    moment = sent[0]["MetricData"][0]["Timestamp"]
+    assert (datetime.now(UTC) - moment).total_seconds() < 60
     assert sent == [{"Namespace": "LLMOps", "MetricData": [
-        datum(of_endpoint, figure(report, "production/rouge_l"), last),
-        datum([*of_endpoint, {"Name": "Variant", "Value": "production"}], figure(report, "production/rouge_l"), last),
-        datum([*of_endpoint, {"Name": "Variant", "Value": "shadow"}], figure(report, "shadow/rouge_l"), last),
+        datum(of_endpoint, figure(report, "production/rouge_l"), moment),
+        datum([*of_endpoint, {"Name": "Variant", "Value": "production"}], figure(report, "production/rouge_l"), moment),
+        datum([*of_endpoint, {"Name": "Variant", "Value": "shadow"}], figure(report, "shadow/rouge_l"), moment),
     ]}]  # fmt: skip
+
+
+def test_what_cloudwatch_did_not_take_is_told_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scene = write_scene(str(tmp_path), paired(ROWS), ROWS)
+    config = CompareConfig(out=str(tmp_path / "report"), endpoint=scene.endpoint, dataset=scene.dataset, environment="dev")
+    client = boto3.client("cloudwatch", region_name="eu-west-1", aws_access_key_id="x", aws_secret_access_key="x")
+    monkeypatch.setattr(answer_quality, "cloudwatch", lambda: client)
+    with Stubber(client) as stub:
+        stub.add_client_error("put_metric_data", "AccessDenied", "not yours")
+        stub.add_response("put_metric_data", {})
+        with pytest.raises(LlmopsError, match="not yours"):
+            run(config)
+        assert run(config).verdict == "promote"
+        stub.assert_no_pending_responses()
 
 
 class Recorder:

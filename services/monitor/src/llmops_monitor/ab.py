@@ -3,7 +3,7 @@
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from llmops_monitor.ab_config import AbConfig
@@ -69,24 +69,26 @@ def run(config: AbConfig) -> Report:
     if log.broken:
         files["dead_letter"] = ("dead_letter.jsonl", dead_letter(log.broken))
     subjects = subjects_of(config, endpoint_uri, control, treatment)
-    report = publish(config, Findings("ab", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
     if config.environment is not None:
-        tell_quality(config.environment, endpoint.name, exchanges[-1].time, config.metrics[0], measurements, (control, treatment))
-    return report
+        # before the report, for a finished report is kept and would not be told again
+        tell_quality(config.environment, endpoint.name, config.metrics[0], measurements, (control, treatment))
+    return publish(config, Findings("ab", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
 
 
 def tell_quality(
-    environment: str, endpoint: str, moment: datetime, metric: str, measurements: Sequence[Measurement], variants: tuple[Variant, Variant]
+    environment: str, endpoint: str, metric: str, measurements: Sequence[Measurement], variants: tuple[Variant, Variant]
 ) -> None:
     """Publishes what the endpoint's alarms listen to: the quality of all answers that clients got."""
     from llmops_monitor.answer_quality import put_quality, quality_request
 
     found = {item.name: item for item in measurements}
-    sides = [found[name] for role in ("control", "treatment") if (name := f"{role}/{metric}") in found]
-    if len(sides) == len(variants):
-        served = sum(side.value * side.num_rows for side in sides) / sum(side.num_rows for side in sides)
-        of_variants = {variant.name: side.value for variant, side in zip(variants, sides, strict=True)}
-        put_quality(quality_request(environment, endpoint, moment, served, of_variants))
+    roles = {f"{role}/{metric}": variant.name for role, variant in zip(("control", "treatment"), variants, strict=True)}
+    sides = {name: found[role] for role, name in roles.items() if role in found}
+    if not sides:
+        logger.warning("no answer quality is known, so none goes to CloudWatch")
+        return
+    served = sum(side.value * side.num_rows for side in sides.values()) / sum(side.num_rows for side in sides.values())
+    put_quality(quality_request(environment, endpoint, datetime.now(UTC), served, {name: side.value for name, side in sides.items()}))
 
 
 def measure(

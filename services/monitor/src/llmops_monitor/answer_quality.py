@@ -9,7 +9,10 @@ from llmops_shared.contracts.platform import ANSWER_QUALITY, METRICS_NAMESPACE
 
 
 def quality_request(environment: str, endpoint: str, moment: datetime, served: float, variants: Mapping[str, float]) -> dict[str, Any]:
-    """The parameters of PutMetricData: what clients got, which the alarm reads, and each variant by itself; all 0 to 1."""
+    """The parameters of PutMetricData: what clients got, which the alarm reads, and each variant by itself; all 0 to 1.
+
+    `moment` is when it was judged: an alarm looks at its last period alone, and judged samples come in later than requests.
+    """
     of_endpoint = {"Environment": environment, "Endpoint": endpoint}
     series = [(of_endpoint, served), *(({**of_endpoint, "Variant": name}, value) for name, value in variants.items())]
     return {

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from llmops_monitor.config import CompareConfig
@@ -64,10 +64,10 @@ def run(config: CompareConfig, judge_key: str | None = None) -> Report:
     files = {"html": ("report.html", page.encode()), "rows": ("rows.jsonl", judged_rows(pairing.pairs, metrics))}
     if log.broken:
         files["dead_letter"] = ("dead_letter.jsonl", dead_letter(log.broken))
-    report = publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
-    if config.environment is not None and config.metrics[0] in comparisons:
-        tell_quality(config.environment, endpoint.name, exchanges[-1].time, comparisons[config.metrics[0]], (production, shadow))
-    return report
+    if config.environment is not None:
+        # before the report, for a finished report is kept and would not be told again
+        tell_quality(config.environment, endpoint.name, comparisons.get(config.metrics[0]), (production, shadow))
+    return publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
 
 
 def answers_uri(config: CompareConfig, endpoint_uri: str, endpoint: Endpoint) -> str:
@@ -111,13 +111,16 @@ def metrics_for(config: CompareConfig, pairs: Sequence[Pair], judge_key: str | N
     return metrics, told
 
 
-def tell_quality(environment: str, endpoint: str, moment: datetime, quality: "Comparison", variants: tuple[Variant, Variant]) -> None:
+def tell_quality(environment: str, endpoint: str, quality: "Comparison | None", variants: tuple[Variant, Variant]) -> None:
     """Publishes what the endpoint's alarms listen to: the quality of the answers that clients got."""
     from llmops_monitor.answer_quality import put_quality, quality_request
 
+    if quality is None:
+        logger.warning("no answer quality is known, so none goes to CloudWatch")
+        return
     production, shadow = variants
     of_variants = {production.name: quality.production.value, shadow.name: quality.shadow.value}
-    put_quality(quality_request(environment, endpoint, moment, quality.production.value, of_variants))
+    put_quality(quality_request(environment, endpoint, datetime.now(UTC), quality.production.value, of_variants))
 
 
 def subjects_of(config: CompareConfig, endpoint_uri: str, production: Variant, shadow: Variant) -> dict[str, Reference]:

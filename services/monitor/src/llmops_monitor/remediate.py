@@ -66,12 +66,12 @@ def run(config: RemediateConfig, github_token: str | None = None) -> Remediation
     if config.retrain == "always" or (config.retrain == "auto" and any(item.remedy == "retrain" for item in advice)):
         rows, counts = build(config, report, place)
         num_rows = len(rows)
-        parts["rows"] = store_part(config.out, "rows.jsonl", "".join(row.model_dump_json() + "\n" for row in rows).encode())
         if not rows:
             raise LlmopsError(
                 f"{place}: no row is left to train on ({described(counts)}); have people answer first "
                 f"(llmops-monitor sample, llmops-monitor review), then give review=QUEUE"
             )
+        parts["rows"] = store_part(config.out, "rows.jsonl", "".join(row.model_dump_json() + "\n" for row in rows).encode())
         for name, settings in next_configs(config).items():
             parts[name] = store_part(config.out, f"{name}.yaml", yaml.safe_dump(settings, sort_keys=False).encode())
         commands = next_commands(config, evaluation_of(config, report, place))

@@ -23,6 +23,9 @@ from llmops_shared.review.location import queue_for
 
 logger = logging.getLogger(__name__)
 
+KEPT_METADATA = ("row_id", "window")
+"""What of a request's metadata goes into an item; the rest is the client's and may name people."""
+
 Why = Literal["uncertainty", "alarm", "random"]
 Scores = Mapping[str, tuple[float, float]]
 """Request id to the scores of production and shadow."""
@@ -119,7 +122,8 @@ def to_item(
     messages: Sequence[Message] = [Message(role=message.role, content=shown(message.content)) for message in served.messages]
     reference = references.get(served.metadata.get("row_id", ""))
     reference = None if reference is None else shown(reference)
-    metadata = {"request_id": served.request_id, "endpoint": served.endpoint, **served.metadata}
+    known = {key: served.metadata[key] for key in KEPT_METADATA if key in served.metadata}
+    metadata = {"request_id": served.request_id, "endpoint": served.endpoint, **known}
     if shadow is None or shadow.response == served.response:
         return single_label(messages, "production", shown(served.response), why, reference=reference, metadata=metadata)
     responses = {"production": shown(served.response), "shadow": shown(shadow.response)}
