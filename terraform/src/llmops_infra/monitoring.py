@@ -13,7 +13,7 @@ from llmops_infra.bucket import Bucket
 from llmops_infra.config import Environment
 from llmops_infra.dashboard import Widget, body, found, graph
 from llmops_infra.storage import Buckets, Lustre
-from llmops_shared.contracts.platform import DRIFT_EVENT_SOURCE, DRIFT_EVENT_TYPE, DRIFT_SHIFT, METRICS_NAMESPACE
+from llmops_shared.contracts.platform import DRIFT_EVENT_SOURCE, DRIFT_EVENT_TYPE, METRICS_NAMESPACE
 
 # an eighth free is where Lustre begins to place new files badly
 MIN_FREE_SHARE = 0.125
@@ -71,15 +71,15 @@ class Monitoring(Construct):
     def _work_widgets(self) -> list[Widget]:
         region, name = self._environment.region, self._environment.name
         charges = ["AWS/Billing", "EstimatedCharges", "Currency", "USD"]
-        jobs, ours = "{/aws/sagemaker/TrainingJobs,Host}", f'{{{METRICS_NAMESPACE},Environment,Endpoint}} Environment="{name}"'
+        jobs, quality = "{/aws/sagemaker/TrainingJobs,Host}", f'{{{METRICS_NAMESPACE},Environment,Endpoint}} Environment="{name}"'
         return [
             found("Training: GPU use, %", f'{jobs} MetricName="GPUUtilization"', region),
             found("Training: GPU memory, %", f'{jobs} MetricName="GPUMemoryUtilization"', region),
             found("Training: memory, %", f'{jobs} MetricName="MemoryUtilization"', region),
             found("Training: disk, %", f'{jobs} MetricName="DiskUtilization"', region),
             found("Preprocessing: Glue workers", '{Glue,JobName,JobRunId,Type} MetricName="glue.driver.workerUtilization"', region),
-            found("Drift and quality", ours, region),
-            found("Drift: shift of the traffic", f'{ours} MetricName="{DRIFT_SHIFT}"', region, "Maximum"),
+            found("Answer quality, 0 to 1", quality, region),
+            found("Traffic and its drift, as our monitor sees it", f"{{{METRICS_NAMESPACE},EndpointName}}", region),
             # AWS publishes its estimate there and nowhere else
             graph(
                 "Charges of the account this month, USD",

@@ -161,9 +161,9 @@ def test_dashboards_show_storage_jobs_drift_cost_and_the_endpoint(platform: Reso
         widgets = json.loads(only(resources, "aws_cloudwatch_dashboard")["dashboard_body"])["widgets"]
         return " | ".join(widget["properties"]["title"] for widget in widgets)
 
-    for what in ("S3 requests per prefix", "503", "File system", "GPU use", "GPU memory", "disk", "Drift and quality", "Charges"):
+    for what in ("S3 requests per prefix", "503", "File system", "GPU use", "GPU memory", "disk", "quality", "drift", "Charges"):
         assert what in titles(platform), what
-    for what in ("latency", "first token", "Tokens a second", "Requests a minute", "Errors", "GPU", "Memory and disk", "quality", "Shift"):
+    for what in ("latency", "first token", "Requests a minute", "Errors", "GPU", "Memory and disk", "quality", "drift"):
         assert what in titles(serving), what
 
 

@@ -8,16 +8,10 @@ from pydantic import Field
 from llmops_shared.contracts.document import Contract, Value
 
 METRICS_NAMESPACE = "LLMOps"
-"""CloudWatch namespace of what our own services publish; every metric has the dimensions Environment and Endpoint."""
+"""CloudWatch namespace of what our own services publish: figures of traffic by EndpointName, and the one that rolls back."""
 
 ANSWER_QUALITY = "AnswerQuality"
-"""How good answers are, 0 to 1."""
-DRIFT_SHIFT = "DriftShift"
-"""Largest shift of the traffic from its reference, in standard deviations."""
-TIME_TO_FIRST_TOKEN = "TimeToFirstToken"
-"""Milliseconds until an answer starts."""
-TOKENS_PER_SECOND = "TokensPerSecond"
-"""Tokens an endpoint writes in a second."""
+"""How good answers are, 0 to 1, with the dimensions Environment and Endpoint; the endpoint's alarm on it rolls a deployment back."""
 
 DRIFT_EVENT_SOURCE = "llmops.monitor"
 """Source of the event that a drift report sends to EventBridge's default bus."""
