@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmops_preprocess.row_rules_config import Decontamination, Pii, WebQuality
 from llmops_shared.config import Config, JobConfig
 
 QuestionKind = Literal[
@@ -124,6 +125,14 @@ class PreprocessConfig(JobConfig):
     """Language filter."""
     quality: Quality = Field(default=Quality())
     """Quality rules."""
+    repair: bool = Field(default=False)
+    """Repairs Unicode that went through a wrong codec, before anything else (ftfy)."""
+    web_quality: WebQuality = Field(default=WebQuality())
+    """Rule sets for web pages, as published."""
+    decontamination: Decontamination = Field(default=Decontamination())
+    """Removal of documents that hold evaluation data."""
+    pii: Pii = Field(default=Pii())
+    """Personal data and keys."""
     near_duplicates: NearDuplicates = Field(default=NearDuplicates())
     """Near-duplicate removal."""
     splits: Splits = Field(default=Splits())

@@ -21,6 +21,10 @@ def make_dataset(config: PreprocessConfig) -> DatasetManifest:
     """Reads, filters, splits, tokenizes, packs and writes; a finished dataset of the same settings and source is kept."""
     given = tokenizer_files(config.tokenizer) if config.tokenizer else None
     inputs = {"source": source_digest(config)} | ({"tokenizer": files_digest(given)} if given else {})
+    if config.decontamination.uris:
+        from llmops_preprocess.decontaminate import evaluation_digest
+
+        inputs |= {"evaluation_sets": evaluation_digest(config.decontamination.uris)}
     kept = finished(config, DatasetManifest, inputs)
     if kept is not None:
         return kept

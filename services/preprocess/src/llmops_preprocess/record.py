@@ -24,7 +24,9 @@ class Record:
     definition: Definition | None = None
     """The facts of a library entry, from which questions are made."""
     messages: tuple[Message, ...] = ()
-    """The conversation, where the source holds conversations."""
+    """The conversation, where the source holds conversations; of a preference pair with the answer that was chosen."""
+    rejected: tuple[Message, ...] = ()
+    """Of a preference pair the conversation with the other answer."""
 
     @property
     def content(self) -> str:

@@ -2,18 +2,17 @@
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from llmops_preprocess.chats import make_chats
 from llmops_preprocess.config import PreprocessConfig
 from llmops_preprocess.duplicates import drop_exact_duplicates
-from llmops_preprocess.language import filter_language
 from llmops_preprocess.near_duplicates import drop_near_duplicates
-from llmops_preprocess.normalise import normalise
-from llmops_preprocess.quality import filter_quality
-from llmops_preprocess.record import Record, Stage
+from llmops_preprocess.record import Record
+from llmops_preprocess.row_stages import row_stages
 from llmops_preprocess.splits import split_of, wanted
+from llmops_preprocess.web_quality import RowStage
 from llmops_shared.contracts.dataset import StageCount
 from llmops_shared.errors import LlmopsError
 
@@ -23,10 +22,8 @@ logger = logging.getLogger(__name__)
 def refine(records: Sequence[Record], config: PreprocessConfig) -> tuple[list[Record], list[StageCount]]:
     """The documents worth keeping, each once. Raises LlmopsError when none is left."""
     counts = []
-    stages: tuple[Callable[[Sequence[Record]], Stage], ...] = (
-        normalise,
-        partial(filter_language, config=config.language),
-        partial(filter_quality, config=config.quality),
+    stages: tuple[RowStage, ...] = (
+        *row_stages(config),
         drop_exact_duplicates,
         partial(drop_near_duplicates, config=config.near_duplicates),
     )

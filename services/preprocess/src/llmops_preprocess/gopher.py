@@ -1,0 +1,100 @@
+"""Gopher's rules for web pages (Rae et al. 2021, "Scaling Language Models", appendix A): repetition and quality."""
+
+import re
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmops_preprocess.row_rules_config import GopherQuality, GopherRepetition
+from llmops_preprocess.web_words import Words, duplicated, is_symbol, words_of
+
+STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
+PARAGRAPHS, LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
+MULTIPLIER = np.int64(-0x61C8864680B583EB)  # 2**64 / golden ratio, as a signed number
+
+
+def broken_repetition_rule(text: str, config: GopherRepetition) -> str | None:
+    """The first repetition rule a text breaks."""
+    if not text:
+        return "empty"
+    for name, items, share, character_share in (
+        ("paragraph", PARAGRAPHS.split(text.strip()), config.max_duplicate_paragraphs, config.max_duplicate_paragraph_characters),
+        ("line", LINES.split(text), config.max_duplicate_lines, config.max_duplicate_line_characters),
+    ):
+        number, characters = duplicated(items)
+        if number / len(items) > share:
+            return f"max_duplicate_{name}s"
+        if characters / len(text) > character_share:
+            return f"max_duplicate_{name}_characters"
+    words = words_of(text)
+    hashes = np.fromiter(map(hash, words.words), np.int64, len(words.words))
+    ends = np.concatenate([[0], np.cumsum(words.lengths)])
+    runs = hashes
+    for size in range(2, 11):
+        runs = runs[:-1] * MULTIPLIER + hashes[size - 1 :]
+        if len(runs) == 0:
+            return None
+        if size < 5 and top_characters(runs, ends, size) > config.max_top_ngram[size - 2] * len(text):
+            return "max_top_ngram"
+        if size >= 5:
+            limit = config.max_duplicate_ngrams[size - 5] * len(text)
+            if repeated_characters(runs, ends, size, limit) > limit:
+                return "max_duplicate_ngrams"
+    return None
+
+
+def top_characters(runs: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> int:
+    """Characters, spaces between the words included, of all places of the most frequent run; of equal ones the first in the text."""
+    ranked = np.sort(runs)
+    edges = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1], [True]]))
+    counts = np.diff(edges)
+    most = int(counts.max())
+    first = 0 if most == 1 else int(np.flatnonzero(np.isin(runs, ranked[edges[:-1][counts == most]]))[0])
+    return most * int(ends[first + size] - ends[first] + size - 1)
+
+
+def repeated_characters(runs: NDArray[np.int64], ends: NDArray[np.int64], size: int, limit: float) -> int:
+    """Characters in runs that repeat an earlier one, none counted twice; a quick bound where that is within the limit."""
+    order = np.argsort(runs, kind="stable")
+    ranked = runs[order]
+    repeats = order[1:][ranked[1:] == ranked[:-1]]
+    if len(repeats) == 0 or int((ends[repeats + size] - ends[repeats]).sum()) <= limit:
+        return 0
+    seen = set[int]()
+    values = runs.tolist()
+    characters = place = 0
+    while place < len(values):
+        if values[place] in seen:
+            characters += int(ends[place + size] - ends[place])
+            place += size
+        else:
+            seen.add(values[place])
+            place += 1
+    return characters
+
+
+def broken_quality_rule(text: str, config: GopherQuality, words: Words | None = None) -> str | None:
+    """The first quality rule a text breaks."""
+    found = words or words_of(text)
+    num_words = len(found.words)
+    symbols = [len(word) for word in found.words if is_symbol(word)]
+    num_plain = num_words - len(symbols)
+    if num_plain < config.min_words or num_plain == 0:
+        return "min_words"
+    if num_plain > config.max_words:
+        return "max_words"
+    mean_length = (int(found.lengths.sum()) - sum(symbols)) / num_plain
+    if mean_length < config.min_mean_word_length:
+        return "min_mean_word_length"
+    if mean_length > config.max_mean_word_length:
+        return "max_mean_word_length"
+    if max(text.count("#"), text.count("...") + text.count("…")) / num_words > config.max_symbol_ratio:
+        return "max_symbol_ratio"
+    lines = text.splitlines()
+    if sum(line.lstrip().startswith(("•", "-")) for line in lines) / len(lines) > config.max_bullet_lines:
+        return "max_bullet_lines"
+    if sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines) > config.max_ellipsis_lines:
+        return "max_ellipsis_lines"
+    if sum(word.isalpha() or any(map(str.isalpha, word)) for word in found.words) / num_words < config.min_alphabetic_words:
+        return "min_alphabetic_words"
+    return "min_stop_words" if len(STOP_WORDS.intersection(found.words)) < config.min_stop_words else None
