@@ -10,7 +10,6 @@ from llmops_monitor.collect import Ledger, run
 from llmops_monitor.profile import from_bytes
 from llmops_monitor.traffic_config import CollectConfig
 from llmops_shared.contracts.exchange import Exchange
-from llmops_shared.errors import LlmopsError
 from llmops_shared.store import join, store_for
 from support.traffic import exchange, good, questions, write_log
 

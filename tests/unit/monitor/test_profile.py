@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def test_profiles_of_parts_merge_to_the_profile_of_the_whole() -> None:
     cuts = [0, 17, 3000, 9000, 10_000]
 
     whole = profile_table({"value": values, "word": words}, keys)
-    parts = [profile_table({"value": values[low:high], "word": words[low:high]}, keys[low:high]) for low, high in zip(cuts, cuts[1:])]
+    parts = [profile_table({"value": values[low:high], "word": words[low:high]}, keys[low:high]) for low, high in itertools.pairwise(cuts)]
     merged = parts[2].merge(parts[0]).merge(parts[3].merge(parts[1]))
 
     assert merged.num_rows == 10_000 and merged.sampled == MAX_SAMPLED

@@ -139,9 +139,9 @@ def auc(positive: list[float], negative: list[float]) -> float:
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
-    opened = gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8")
-    with opened as file:
-        return [json.loads(line) for line in file]
+    content = path.read_bytes()
+    text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
+    return [json.loads(line) for line in text.splitlines()]
 
 
 def split(found: list[dict[str, Any]], is_positive: Callable[[dict[str, Any]], bool], value: Callable[[dict[str, Any]], float]) -> float:

@@ -32,20 +32,31 @@ FIVE_MINUTES = AlarmRule()
 
 def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> list[int]:
     """Places at which an alarm goes off. Missing values (NaN) raise none and are no past; a constant series raises none."""
-    series = np.asarray(values, dtype=np.float64)
+    series = smoothed(np.asarray(values, dtype=np.float64), rule.num_smoothed)
     found, last = [], -rule.num_quiet - 1
     for place in range(rule.num_first, len(series)):
-        recent = series[max(0, place - rule.num_smoothed + 1) : place + 1]
-        recent = recent[np.isfinite(recent)]
         past = series[max(0, place - rule.num_past) : place - rule.num_smoothed + 1]
         past = past[np.isfinite(past)]
-        if not len(recent) or len(past) < rule.num_first // 2:
+        if not np.isfinite(series[place]) or len(past) < rule.num_first // 2:
             continue
-        if distance(float(np.median(recent)), past, rule) > rule.reach:
+        if distance(float(series[place]), past, rule) > rule.reach:
             if place - last > rule.num_quiet:
                 found.append(place)
             last = place
     return found
+
+
+def smoothed(series: Floats, num_points: int) -> Floats:
+    """The median of each point and those before it; NaN where none of them is there."""
+    if num_points == 1 or not len(series):
+        return series
+    padded = np.concatenate([np.full(num_points - 1, np.nan), series])
+    windows = np.sort(np.lib.stride_tricks.sliding_window_view(padded, num_points), axis=1)  # NaN last
+    counts = np.isfinite(windows).sum(axis=1)
+    rows = np.arange(len(windows))
+    middle = (windows[rows, np.maximum(counts - 1, 0) // 2] + windows[rows, np.minimum(counts // 2, num_points - 1)]) / 2
+    result: Floats = np.where(counts > 0, middle, np.nan)
+    return result
 
 
 def distance(value: float, past: Floats, rule: AlarmRule) -> float:

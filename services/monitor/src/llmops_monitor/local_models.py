@@ -41,10 +41,11 @@ class LocalModels:
         if exchange.context is None:
             return np.nan, np.nan
         said, given = sentences(exchange.response.content), sentences(exchange.context.content)
-        if not said or not given:
+        if not given:
             return np.nan, np.nan
         known = self._embedder.embed(given)
-        return float((known @ prompt).max()), float((self._embedder.embed(said) @ known.T).max(axis=1).mean())
+        support = float((self._embedder.embed(said) @ known.T).max(axis=1).mean()) if said else np.nan
+        return float((known @ prompt).max()), support
 
 
 def sentences(text: str) -> list[str]:

@@ -180,7 +180,7 @@ def profile_numbers(values: Floats, kept: NDArray[np.intp]) -> NumberColumn:
     """Moments over all rows that have a value; one that is infinite or beyond LARGEST counts as missing."""
     sample, num_rows = values[kept], len(values)
     low, high = (float(values.min()), float(values.max())) if num_rows else (math.inf, -math.inf)
-    if num_rows and not (-LARGEST <= low and high <= LARGEST):  # one NaN makes both NaN
+    if num_rows and not (low >= -LARGEST and high <= LARGEST):  # one NaN makes both NaN
         values = values[np.abs(values) <= LARGEST]
         sample = np.where(np.abs(sample) <= LARGEST, sample, np.nan)
         low, high = (float(values.min()), float(values.max())) if len(values) else (math.inf, -math.inf)

@@ -105,21 +105,28 @@ KINDS = (
         "person", "mr mrs ms miss dr prof professor sir madam frau herr mme monsieur señor señora",
         rf"\b(?:Mr|Mrs|Ms|Miss|Dr|Prof|Professor|Sir|Madam|Frau|Herr|Mme|Monsieur|Señora?)\.? (?P<value>{NAME})",
     ),
+    kind("person", "ame is", rf"[Nn]ame is\s+(?P<value>{NAME})"),
+    kind("person", "ame:", rf"[Nn]ame:\s+(?P<value>{NAME})"),
+    kind("person", "all me", rf"[Cc]all me\s+(?P<value>{NAME})"),
     kind(
-        "person", "name call called signed regards sincerely dear hello i'm",
-        rf"\b(?:[Mm]y name is|[Nn]ame(?: is|:)|I am called|[Cc]all me|[Ss]igned,?|[Rr]egards,?|[Ss]incerely,?|[Dd]ear|[Hh]ello,? (?:I'm|I am|this is)|I'm)"
-        rf"\s+(?P<value>{NAME})",
+        "person",
+        "signed regards sincerely dear i'm",
+        rf"\b(?:[Ss]igned,?|[Rr]egards,?|[Ss]incerely,?|[Dd]ear|I'm)\s+(?P<value>{NAME})",
     ),
 )  # fmt: skip
-CAPITALISED = kind(
-    "person", "", r"(?<=[a-z,;:] )(?P<value>[A-Z][a-zà-ÿ'’-]+ (?:[A-Z]\. )?[A-Z][a-zà-ÿ'’-]+)\b(?! (?:Library|University|Street|API))"
+MASKED_TOO = (
+    kind(
+        "person", "", r"(?<=[a-z,;:] )(?P<value>[A-Z][a-zà-ÿ'’-]+ (?:[A-Z]\. )?[A-Z][a-zà-ÿ'’-]+)\b(?! (?:Library|University|Street|API))"
+    ),
+    kind("street_address", "", rf"\b{STREET}\.? ?\d{{1,5}}\b(?:,? ?\w+)?", flags=ANY_CASE),
 )
-"""Two capitalised words within a sentence: a name, or a title. For masking, where too much is better than too little."""
+"""Two capitalised words within a sentence, a name or a title, and words like `way 5`: for masking, where too much is better."""
 
 DIGIT = re.compile(r"[0-9]")
-LONG_NUMBER = re.compile(r"\d[\d().:/ -]{3,}\d|[A-Za-z]{2}\d[\dA-Za-z]|\d[A-Z]")
+RUN_OF_DIGITS = re.compile(r"\d(?:[ ().:/-]{0,2}\d){6}|\d\.\d{1,3}\.\d|\d\.\d{4}|\d[0-9A-Fa-f]?:[0-9A-Fa-f]{1,4}:|\d{2}[A-Z0-9]{4}")
 ADDRESS_WORDS = frozenset(STREET[3:-1].split("|"))
-BY_SIGN = tuple(known for known in KINDS if known.needs in ("@", "(at", "://", "eyJ", "-----BEGIN"))
+BY_SIGN = tuple(known for known in KINDS if known.needs in ("@", "(at", "://", "eyJ", "-----BEGIN", "ame is", "ame:", "all me"))
+SIGNED = tuple((known.needs, known) for known in BY_SIGN)
 BY_NUMBER = tuple(known for known in KINDS if known.needs == "0")
 BY_WORD = tuple((frozenset(known.needs.split()), known) for known in KINDS if known not in BY_SIGN and known not in BY_NUMBER)
 CUE_WORDS = frozenset().union(*(words for words, _ in BY_WORD))
@@ -134,8 +141,8 @@ class Found(NamedTuple):
 
 
 def find(text: str) -> list[Found]:
-    """All pieces in order, capitalised pairs of words included."""
-    return search(text, (*KINDS, CAPITALISED))
+    """All pieces in order, doubtful ones included."""
+    return search(text, (*KINDS, *MASKED_TOO))
 
 
 def search(text: str, kinds: Iterable[Kind]) -> list[Found]:
@@ -160,13 +167,14 @@ def pii(text: Words) -> float:
 def candidates(text: Words) -> list[Kind]:
     """The kinds a text may hold, by signs and words that are quick to look for: of most texts none."""
     content = text.content
-    kinds = [known for known in BY_SIGN if known.needs in content]
+    kinds = [known for sign, known in SIGNED if sign in content]
     if not text.distinct.isdisjoint(CUE_WORDS):
         kinds += [known for words, known in BY_WORD if not words.isdisjoint(text.distinct)]
-    digit = DIGIT.search(content)
-    if digit is None:
+    num_digits = len(DIGIT.findall(content))
+    if not num_digits:
         return kinds
-    if LONG_NUMBER.search(content, max(0, digit.start() - 2)):
+    # a key may have a single digit, and is a long word; an address of the internet has four digits at least
+    if (num_digits >= 4 and RUN_OF_DIGITS.search(content)) or max(map(len, text.words)) > 15:
         kinds += BY_NUMBER
     elif not text.distinct.isdisjoint(ADDRESS_WORDS):
         kinds += [known for known in BY_NUMBER if known.name == "street_address"]

@@ -6,8 +6,8 @@ WORD = re.compile(r"[\w'*@$]+")
 """Runs of letters, digits and the signs that stand for letters in swear words and contractions."""
 
 
-KEPT = set("_'*@$")
-BLANKED = {code: " " for code in range(128) if not (chr(code).isalnum() or chr(code) in KEPT)}
+KEPT = set(b"_'*@$")
+BLANKED = bytes(code if chr(code).isalnum() or code in KEPT else 32 for code in range(128)) + bytes(range(128, 256))
 
 
 class Words:
@@ -19,8 +19,8 @@ class Words:
         self.content = content
         self.lower = content.lower() if content.isascii() else content.lower().replace("’", "'")
         """Lower case, with plain apostrophes."""
-        # the same words either way; a table is three times as fast as the pattern, and knows ASCII only
-        self.words = self.lower.translate(BLANKED).split() if content.isascii() else WORD.findall(self.lower)
+        # the same words either way; a table is several times as fast as the pattern, and knows ASCII only
+        self.words = self.lower.encode().translate(BLANKED).decode().split() if content.isascii() else WORD.findall(self.lower)
         """In order."""
         self.distinct = set(self.words)
 
