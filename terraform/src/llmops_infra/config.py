@@ -87,6 +87,16 @@ class Environment(Config):
             return hardware.has_efa(self.training.instance_type) and self.training.num_instances > 1
         return self.training.efa
 
+    @property
+    def fsx_efa(self) -> bool:
+        """Whether the file system serves over EFA: as set, else where training instances can use it and the size is one with EFA."""
+        fsx = self.storage.fsx
+        if fsx is None:
+            return False
+        if fsx.efa is None:
+            return hardware.reaches_fsx_by_efa(self.training.instance_type) and fsx.size_gib % fsx.efa_step_gib == 0
+        return fsx.efa
+
     @field_validator("region")
     @classmethod
     def _region_exists(cls, region: str) -> str:

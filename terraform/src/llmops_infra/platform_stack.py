@@ -85,7 +85,7 @@ class PlatformStack(Stack):
             environment=self.environment,
             settings=settings,
             subnet_id=self.network.subnet_ids[0],
-            group_id=self.network.groups.fsx.id,
+            group_ids=self.network.groups.file_system_ids(efa=self.environment.fsx_efa),
             buckets=self.buckets,
             keys=self.keys,
         )

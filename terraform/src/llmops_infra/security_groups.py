@@ -45,6 +45,10 @@ class SecurityGroups(Construct):
         """The groups a job is in."""
         return [self.jobs.id, self.efa.id]
 
+    def file_system_ids(self, efa: bool) -> list[str]:
+        """The groups the file system is in; over EFA it takes part in the traffic of that group, as the jobs do."""
+        return [self.fsx.id, *([self.efa.id] if efa else [])]
+
     def connect(self, source: SecurityGroup, target: SecurityGroup, ports: tuple[int, int], why: str) -> None:
         """Lets `source` open connections to `target`."""
         first, last = ports

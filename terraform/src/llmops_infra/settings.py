@@ -48,13 +48,18 @@ class FileSystem(Config):
     """Storage: 1200, 2400, then steps of 2400; with EFA a multiple of 4800 at 1000 MB/s/TiB, 9600 at 500, 19200 at 250, 38400 at 125."""
     throughput: Literal[125, 250, 500, 1000] = 125
     """Throughput per TiB of storage, MB/s."""
-    efa: bool = False
-    """Serve over EFA; the training instance type must have it on a Nitro v4 card or newer."""
+    efa: bool | None = None
+    """Serve over EFA, which the training instance type must have on a Nitro v4 card or newer; none: where it has and the size allows it."""
+
+    @property
+    def efa_step_gib(self) -> int:
+        """With EFA the size is a multiple of this (docs.aws.amazon.com/fsx/latest/LustreGuide/efa-file-systems.html)."""
+        return 4_800_000 // self.throughput
 
     @model_validator(mode="after")
     def _size_is_a_step(self) -> Self:
-        # docs.aws.amazon.com/fsx/latest/LustreGuide/increase-storage-capacity.html and efa-file-systems.html
-        step = 4_800_000 // self.throughput if self.efa else 2400
+        # docs.aws.amazon.com/fsx/latest/LustreGuide/increase-storage-capacity.html
+        step = self.efa_step_gib if self.efa else 2400
         if self.size_gib % step and (self.efa or self.size_gib != 1200):
             below, above = self.size_gib // step * step, (self.size_gib // step + 1) * step
             near = " or ".join(str(size) for size in (below or (0 if self.efa else 1200), above) if size)

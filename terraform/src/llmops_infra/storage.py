@@ -84,7 +84,7 @@ class Lustre(Construct):
         environment: Environment,
         settings: FileSystem,
         subnet_id: str,
-        group_id: str,
+        group_ids: list[str],
         buckets: Buckets,
         keys: Keys,
     ) -> None:
@@ -103,14 +103,14 @@ class Lustre(Construct):
             "file-system",
             # one zone: jobs that read it run there
             subnet_ids=[subnet_id],
-            security_group_ids=[group_id],
+            security_group_ids=group_ids,
             deployment_type="PERSISTENT_2",
             storage_type="SSD",
             storage_capacity=settings.size_gib,
             per_unit_storage_throughput=settings.throughput,
             file_system_type_version="2.15",
             data_compression_type="LZ4",
-            efa_enabled=settings.efa or None,
+            efa_enabled=environment.fsx_efa or None,
             # EFA needs metadata servers of its own
             metadata_configuration=FsxLustreFileSystemMetadataConfiguration(mode="AUTOMATIC"),
             # what is on it is in the bucket, too

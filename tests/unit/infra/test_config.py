@@ -94,6 +94,16 @@ def test_efa_follows_the_instance_type_and_the_number_of_instances() -> None:
     assert not load_environment("dev", ["training.num_instances=2"]).training_efa
 
 
+def test_the_file_system_has_efa_where_type_and_size_allow_it() -> None:
+    large = ["storage.fsx.size_gib=4800", "storage.fsx.throughput=1000"]
+
+    assert load_environment("dev", [*large, "training.instance_type=ml.p5.48xlarge"]).fsx_efa
+    assert not load_environment("dev", [*large, "training.instance_type=ml.p4d.24xlarge"]).fsx_efa
+    assert not load_environment("dev", ["storage.fsx.size_gib=2400", "training.instance_type=ml.p5.48xlarge"]).fsx_efa
+    assert not load_environment("dev", [*large, "training.instance_type=ml.p5.48xlarge", "storage.fsx.efa=false"]).fsx_efa
+    assert not load_environment("dev").fsx_efa
+
+
 def test_a_shadow_beside_two_production_variants_is_refused(tmp_path: Path) -> None:
     document = endpoint_document(variant("one"), variant("two")).model_dump(mode="json")
     document["variants"].append(variant("three", shadow=True).model_dump(mode="json"))

@@ -106,6 +106,6 @@ def test_lustre_is_persistent_2_on_efa_and_filled_from_the_datasets(platform: Re
     assert lustre["efa_enabled"]
     assert lustre["metadata_configuration"] == {"mode": "AUTOMATIC"}  # which EFA asks for
     assert lustre["kms_key_id"] == "${aws_kms_key.keys_datasets.arn}"
-    assert lustre["security_group_ids"] == ["${aws_security_group.network_groups_fsx.id}"]
+    assert lustre["security_group_ids"] == [f"${{aws_security_group.network_groups_{name}.id}}" for name in ("fsx", "efa")]
     assert association["data_repository_path"] == "s3://${aws_s3_bucket.storage_datasets_bucket.bucket}/datasets"
     assert association["s3"]["auto_import_policy"]["events"] == ["NEW", "CHANGED", "DELETED"]
