@@ -187,6 +187,22 @@ def test_meteor_is_that_of_nltk() -> None:
     assert theirs[0] == pytest.approx(0.6944, abs=1e-4)  # published in nltk's documentation
 
 
+def test_words_are_divided_as_the_tokenizers_divide_whole_lines() -> None:
+    from nltk.tokenize import word_tokenize
+    from sacrebleu.metrics.bleu import BLEU
+
+    from llmops_train.metrics.meteor import Tokens
+    from llmops_train.metrics.translation import tokenized
+
+    pieces = """don't cannot I'll 'tis "quoted" (see), 3.5% 1,000 a.b. e.g. ... ,, ; U.S. end. "x." 'y' it's-- gimme wanna more'n
+        [a] {b} <c> $5 &amp; &quot; -x 5-6 http://a.b/c?d=e ünï “w” ‘z’ .5 5. , . ' \" `` '' a\tb can't. d'ye <skipped> well-""".split()
+    draw, metric, divided = random.Random(3), BLEU(), Tokens()
+    texts = [" ".join(draw.choice(pieces) for _ in range(draw.randrange(9))) for _ in range(600)] + ["a-\nb c", "", " x ", "a\nb."]
+
+    assert [divided(text) for text in texts] == [word_tokenize(text, preserve_line=True) for text in texts]
+    assert tokenized(metric, texts) == [metric.tokenizer(text.rstrip()) for text in texts]
+
+
 @pytest.mark.parametrize(
     ("predictions", "references", "message"),
     [

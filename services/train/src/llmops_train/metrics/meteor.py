@@ -10,6 +10,7 @@ from llmops_train.metrics.optional import version_of
 from llmops_train.metrics.pairs import Pairs
 from llmops_train.metrics.scores import Scores, make_scores
 
+CLOSING = "])}>\"'»”’"
 DEBIAN = Path("/usr/share/wordnet")
 HOW = "run `python -m nltk.downloader wordnet`, point NLTK_DATA at a copy, or on Debian `apt-get install wordnet-base`"
 # file names of WordNet 3.0, which Debian leaves out of its package: lexnames(5WN)
@@ -25,16 +26,38 @@ LEXNAMES = (
 def meteor(pairs: Pairs) -> Scores:
     """METEOR in [0, 1], alpha 0.9, beta 3, gamma 0.5; the best reference counts. Raises LlmopsError without WordNet."""
     from nltk.stem.porter import PorterStemmer
-    from nltk.tokenize import word_tokenize
     from nltk.translate.meteor_score import meteor_score
 
     wordnet, stemmer = Remembered(open_wordnet()), Remembered(PorterStemmer())
-    tokens = functools.cache(functools.partial(word_tokenize, preserve_line=True))
+    tokens = Tokens()
     values = [
         meteor_score([tokens(reference) for reference in references], tokens(prediction), stemmer=stemmer, wordnet=wordnet)
         for prediction, references in zip(pairs.predictions, pairs.references, strict=True)
     ]
     return make_scores("meteor", pairs.row_ids, values, f"nltk:{version_of('nltk')}|wordnet:3.0|tok:nltk|alpha:0.9|beta:3|gamma:0.5")
+
+
+class Tokens:
+    """Words as nltk's tokenizer divides a line. It looks at a word and the blanks around it, and at whether the line ends there,
+    so each word is divided once."""
+
+    def __init__(self) -> None:
+        from nltk.tokenize.destructive import NLTKWordTokenizer
+
+        tokenizer: Any = NLTKWordTokenizer()
+        self.whole = tokenizer.tokenize
+        self.first = functools.cache(lambda word: tokenizer.tokenize(f"{word} x")[:-1])
+        self.inside = functools.cache(lambda word: tokenizer.tokenize(f"x {word} x")[1:-1])
+        self.last = functools.cache(lambda word: tokenizer.tokenize(f"x {word}")[1:])
+
+    def __call__(self, text: str) -> list[str]:
+        words = text.split()
+        end = len(words) - 1
+        while end > 0 and not words[end].strip(CLOSING):  # a last full stop may have closing signs behind it
+            end -= 1
+        if end <= 0:
+            return list(self.whole(text))
+        return [*self.first(words[0]), *(token for word in words[1:end] for token in self.inside(word)), *self.last(" ".join(words[end:]))]
 
 
 class Remembered:

@@ -4,7 +4,8 @@ Tokens, TER and the case of several references are sacreBLEU's own code; for one
 made for all rows at once, and are the same integers.
 """
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from itertools import zip_longest
 from typing import Any
 
@@ -86,11 +87,16 @@ def their_table(metric: Any, pairs: Pairs) -> Any:
 
 
 def tokenized(metric: Any, texts: Sequence[str]) -> list[str]:
-    """Tokens with blanks between them. `13a` takes all texts in one go: its rules never look beyond the blanks around a text."""
-    if metric.tokenizer.signature() != "13a" or any("\0" in text for text in texts):
+    """Tokens with blanks between them. Rules of `13a` never look beyond the blanks around a word, so each word is divided once."""
+    if metric.tokenizer.signature() != "13a":
         return [metric.tokenizer(text.rstrip()) for text in texts]
-    together: str = metric.tokenizer(" \0 ".join(text.rstrip() for text in texts))
-    return [text.strip() for text in together.split("\0")]
+    divide: Callable[[str], str] = functools.cache(metric.tokenizer)
+    return [" ".join(map(divide, joined_lines(text).split())) for text in texts]
+
+
+def joined_lines(text: str) -> str:
+    """The text with what `13a` takes out across words: skipped parts, and hyphens at the end of a line."""
+    return text.rstrip().replace("<skipped>", "").replace("-\n", "")
 
 
 def word_symbols(text: str, vocabulary: dict[str, int]) -> Integers:
