@@ -189,8 +189,8 @@ def main() -> None:
     for name, section in sections.items():
         print(f"\n{section}")
         text = re.sub(
-            rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)",
-            lambda match, section=section: match[1] + section + match[2],
+            rf"(<!-- {name} -->\n).*?(<!-- /{name} -->)",
+            lambda match, section=section: f"{match[1]}{section}\n{match[2]}",
             text,
             flags=re.DOTALL,
         )

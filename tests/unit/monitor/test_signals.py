@@ -141,7 +141,7 @@ def auc(positive: list[float], negative: list[float]) -> float:
 def rows(path: Path) -> list[dict[str, Any]]:
     content = path.read_bytes()
     text = (gzip.decompress(content) if path.suffix == ".gz" else content).decode()
-    return [json.loads(line) for line in text.splitlines()]
+    return [json.loads(line) for line in text.split("\n") if line]
 
 
 def split(found: list[dict[str, Any]], is_positive: Callable[[dict[str, Any]], bool], value: Callable[[dict[str, Any]], float]) -> float:
