@@ -116,6 +116,13 @@ def test_bootstrap_makes_a_private_versioned_encrypted_bucket_and_may_be_repeate
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
 
 
+def test_bootstrap_makes_the_bucket_where_s3_wants_no_constraint(aws: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bootstrap", "staging", "region=us-east-1", "state.bucket=llmops-own-name"]) == 0
+
+    assert json.loads(capsys.readouterr().out) == {"bucket": "llmops-own-name", "region": "us-east-1"}
+    assert [bucket["Name"] for bucket in boto3.client("s3").list_buckets()["Buckets"]] == ["llmops-own-name"]
+
+
 def test_bootstrap_refuses_a_local_state_and_another_account(aws: None, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["bootstrap", "dev"]) == 2
     assert "set state.backend: s3" in capsys.readouterr().err
