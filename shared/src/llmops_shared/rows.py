@@ -27,10 +27,12 @@ class ChatRow(Value):
     id: str
     """Digest of source and messages; stable over runs."""
     messages: list[Message] = Field(min_length=2)
-    """The conversation, the answer last."""
+    """The conversation, the answer last; of a preference pair the answer that was chosen."""
     source: str
     """What it was made from, such as `python:3.11.7/shutil.copytree`."""
     metadata: dict[str, str]
     """`question`: the kind of question (`signature`, `purpose`, ...), and what the source knows."""
     licence: str
     """Licence of the text."""
+    rejected: list[Message] = Field(default=[])
+    """Of a preference pair the conversation with the other answer; left out of the line where there is none."""

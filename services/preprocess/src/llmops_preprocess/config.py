@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmops_preprocess.files_config import Files
 from llmops_preprocess.row_rules_config import Decontamination, Pii, WebQuality
 from llmops_shared.config import Config, JobConfig
 
@@ -117,8 +118,9 @@ class PreprocessConfig(JobConfig):
     """Name of the dataset, as MLflow shows it."""
     view: Literal["text", "chat"] = Field(default="text")
     """`text` for pre-training, `chat` for instruction tuning."""
-    source: PythonStdlib | JsonLines = Field(default=PythonStdlib(), discriminator="kind")
-    """Where rows come from. `kind: python_stdlib` needs no more; `kind: jsonl` has `uri`, `text_field`, `messages_field`, `licence`."""
+    source: PythonStdlib | JsonLines | Files = Field(default=PythonStdlib(), discriminator="kind")
+    """Where rows come from. `kind: python_stdlib` needs no more; `kind: jsonl` has `uri`, `text_field`, `messages_field`, `licence`;
+    `kind: files` reads documents of any kind, see the service's README."""
     max_bad: float = Field(default=0.01, ge=0)
     """Broken records allowed, as a share of all if below 1, else as a number; beyond it the job fails."""
     language: Language = Field(default=Language())

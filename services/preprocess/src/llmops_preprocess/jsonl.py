@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from pydantic import ValidationError
 
+from llmops_preprocess.bounded import TooLongError, bounded_lines
 from llmops_preprocess.config import JsonLines
 from llmops_preprocess.record import Broken, Record
 from llmops_shared.contracts.exchange import Message
@@ -15,6 +16,9 @@ from llmops_shared.errors import LlmopsError
 from llmops_shared.store import Entry, store_for
 
 T = TypeVar("T")
+
+MAX_LINE_BYTES = 64 * 2**20
+"""Longer lines go to the dead letters; it bounds memory."""
 
 
 def jsonl_files(uri: str) -> list[Entry]:
@@ -38,8 +42,10 @@ def read_jsonl(source: JsonLines, view: str) -> Iterator[Record | Broken]:
     for entry in jsonl_files(source.uri):
         name = name_below(entry.uri, source.uri)
         with store_for(entry.uri).fetch(entry.uri).open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
+            for number, line in bounded_lines(file, MAX_LINE_BYTES):
+                if isinstance(line, TooLongError):
+                    yield Broken(name, number, f"line is longer than {MAX_LINE_BYTES} bytes")
+                elif line.strip():
                     yield read_line(line, f"{name}:{number}", source, view)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from llmops_preprocess.record import Record, Stage, keep
+from llmops_shared.contracts.exchange import Message
 
 # controls without a meaning in text, byte order marks, zero-width signs that hide differences; not the joiners of Indic and Arabic script
 INVISIBLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ufeff\u200b\u2060]")
@@ -27,7 +28,7 @@ def normalise(records: Sequence[Record]) -> Stage:
 
 def is_empty(record: Record) -> bool:
     """Whether there is nothing to read, or nothing in one of the turns."""
-    return not record.text or not all(message.content for message in record.messages)
+    return not record.text or not all(message.content for message in (*record.messages, *record.rejected))
 
 
 def normalised(record: Record) -> Record:
@@ -35,5 +36,10 @@ def normalised(record: Record) -> Record:
     definition = record.definition
     if definition is not None:
         definition = replace(definition, docstring=normalise_text(definition.docstring))
-    messages = tuple(message.model_copy(update={"content": normalise_text(message.content)}) for message in record.messages)
-    return replace(record, text=normalise_text(record.text), definition=definition, messages=messages)
+    messages, rejected = normalised_turns(record.messages), normalised_turns(record.rejected)
+    return replace(record, text=normalise_text(record.text), definition=definition, messages=messages, rejected=rejected)
+
+
+def normalised_turns(messages: Sequence[Message]) -> tuple[Message, ...]:
+    """The turns with their words in normal form."""
+    return tuple(message.model_copy(update={"content": normalise_text(message.content)}) for message in messages)

@@ -20,7 +20,8 @@ DEAD_LETTER = "dead_letter.jsonl"
 def write_rows(out: str, split: str, records: Sequence[Record], view: str) -> Part:
     """Writes the rows of a split as `rows/<split>.jsonl`."""
     make = text_row if view == "text" else chat_row
-    lines = "".join(make(record).model_dump_json() + "\n" for record in records)
+    # only what most rows lack has a default: the other answer of a preference pair
+    lines = "".join(make(record).model_dump_json(exclude_defaults=True) + "\n" for record in records)
     return store_part(out, f"rows/{split}.jsonl", lines.encode())
 
 
@@ -32,13 +33,18 @@ def text_row(record: Record) -> TextRow:
 def chat_row(record: Record) -> ChatRow:
     """The row of a conversation."""
     return ChatRow(
-        id=row_id(record), messages=list(record.messages), source=record.source, metadata=record.metadata, licence=record.licence
+        id=row_id(record),
+        messages=list(record.messages),
+        rejected=list(record.rejected),
+        source=record.source,
+        metadata=record.metadata,
+        licence=record.licence,
     )
 
 
 def row_id(record: Record) -> str:
     """Eighty bits of a digest of source and text: enough for billions of rows without two alike."""
-    turns = [(message.role, message.content) for message in record.messages]
+    turns = [(message.role, message.content) for message in (*record.messages, *record.rejected)]
     return sha256(json.dumps([record.source, turns or record.text]).encode()).hexdigest()[:20]
 
 

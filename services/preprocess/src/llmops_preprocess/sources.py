@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from llmops_preprocess.config import JsonLines, PreprocessConfig
+from llmops_preprocess.files_config import Files
 from llmops_preprocess.jsonl import jsonl_digest, read_jsonl
 from llmops_preprocess.python_stdlib import LICENCE, library_digest, library_uri, read_library, rejected
 from llmops_preprocess.record import Broken, Record, count
@@ -36,7 +37,14 @@ class Reading:
 
 def source_digest(config: PreprocessConfig) -> str:
     """A digest that changes when the source does. Raises LlmopsError when there is no source."""
-    return jsonl_digest(config.source.uri) if isinstance(config.source, JsonLines) else library_digest()
+    match config.source:
+        case JsonLines():
+            return jsonl_digest(config.source.uri)
+        case Files():
+            from llmops_preprocess.files import files_digest
+
+            return files_digest(config.source)
+    return library_digest()
 
 
 def read_source(config: PreprocessConfig) -> Reading:
@@ -45,6 +53,11 @@ def read_source(config: PreprocessConfig) -> Reading:
     if isinstance(source, JsonLines):
         items = read_jsonl(source, config.view)
         # as seen from the dataset: no path of this machine gets into it
+        uri, licence = relative(source.uri, config.out), source.licence
+    elif isinstance(source, Files):
+        from llmops_preprocess.files import page_reader, read_files
+
+        items = read_files(source, config.view, page_reader(source, config.out))
         uri, licence = relative(source.uri, config.out), source.licence
     else:
         items = read_library()
@@ -57,13 +70,18 @@ def read_source(config: PreprocessConfig) -> Reading:
             broken.append(item)
             dropped["broken"] += 1
             continue
-        why = rejected(item, seen) if item.definition is not None else None
+        why = rejected(item, seen) if item.definition is not None else unwanted(item)
         if why is None:
             records.append(item)
         else:
             dropped[why] += 1
     entry = Source(uri=uri, kind=source.kind, num_records=len(records) + dropped.total(), sha256=digest.hexdigest(), licence=licence)
     return Reading(entry, records, broken, count("read", entry.num_records, len(records), dropped))
+
+
+def unwanted(record: Record) -> str | None:
+    """Why a conversation teaches nothing: people were asked, and did not want its answer (KTO's label)."""
+    return "unwanted" if record.messages and record.metadata.get("label") == "false" else None
 
 
 def counted(items: Iterator[Record | Broken]) -> Iterator[Record | Broken]:
