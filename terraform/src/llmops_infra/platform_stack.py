@@ -6,17 +6,13 @@ from typing import Any
 from constructs import Construct
 
 from llmops_infra.alerts import Alerts
-from llmops_infra.aurora import Aurora
 from llmops_infra.config import Environment
 from llmops_infra.github import GitHubRoles
 from llmops_infra.identity import Identity
-from llmops_infra.kendra import DocumentIndex
 from llmops_infra.keys import Keys
 from llmops_infra.monitoring import Monitoring
 from llmops_infra.network import Network
-from llmops_infra.opensearch import VectorCollection
 from llmops_infra.outputs import write_outputs
-from llmops_infra.people import ReviewFlow, Workforce
 from llmops_infra.pipeline import Pipeline
 from llmops_infra.preprocessing import Preprocessing
 from llmops_infra.registry import Registry
@@ -103,7 +99,10 @@ class PlatformStack(Stack):
     def _retrieval(self) -> dict[str, Any]:
         environment, account, wanted = self.environment, self.account, self.environment.retrieval
         made: dict[str, Any] = {"opensearch_endpoint": None, "pgvector_host": None, "kendra_index_id": None}
+        # the bindings of what is switched off would only cost time to load
         if wanted.opensearch:
+            from llmops_infra.opensearch import VectorCollection
+
             vectors = VectorCollection(
                 self,
                 "opensearch",
@@ -116,6 +115,8 @@ class PlatformStack(Stack):
             )
             made["opensearch_endpoint"] = vectors.collection.collection_endpoint
         if wanted.pgvector:
+            from llmops_infra.aurora import Aurora
+
             aurora = Aurora(
                 self,
                 "pgvector",
@@ -128,6 +129,8 @@ class PlatformStack(Stack):
             )
             made["pgvector_host"] = aurora.cluster.endpoint
         if wanted.kendra:
+            from llmops_infra.kendra import DocumentIndex
+
             documents = DocumentIndex(
                 self, "kendra", environment=environment, settings=wanted.kendra, account=account, buckets=self.buckets, keys=self.keys
             )
@@ -138,6 +141,8 @@ class PlatformStack(Stack):
         environment, wanted = self.environment, self.environment.people
         made: dict[str, Any] = {"workteam_arn": None, "flow_definition_arn": None}
         if wanted.workforce:
+            from llmops_infra.people import ReviewFlow, Workforce
+
             workforce = Workforce(
                 self,
                 "people",
