@@ -148,3 +148,27 @@ def test_another_model_is_not_given_the_answers_of_the_first(tmp_path: Path, cha
 
         with pytest.raises(LlmopsError, match="judged something else"):
             evaluate(EvaluateConfig.model_validate(other))
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_of_a_model_goes_on_where_it_was(
+    tmp_path: Path, fluent: str, chat: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import subprocess
+    import sys
+
+    words = ["evaluate", f"run={fluent}", f"dataset={chat}", "limit=30", "batch_rows=1", "num_threads=1"]
+    command = [sys.executable, "-m", "llmops_train.cli", *words, f"out={tmp_path}/killed"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as job:
+        while job.poll() is None and len(list((tmp_path / "killed").glob("progress-*-answers-*"))) < 3:
+            time.sleep(0.002)
+        job.kill()
+    finished = len(list((tmp_path / "killed").glob("progress-*-answers-*")))
+    assert finished >= 3 and not (tmp_path / "killed" / "report.json").exists()
+
+    assert main([*words, f"out={tmp_path}/killed"]) == 0
+    assert f"kept {finished} of 30 rows" in capsys.readouterr().err
+    assert main([*words, f"out={tmp_path}/whole"]) == 0
+
+    killed, whole = (read_document(f"{tmp_path}/{name}", Report) for name in ("killed", "whole"))
+    assert [item for item in killed.measurements if item.unit == ""] == [item for item in whole.measurements if item.unit == ""]
