@@ -36,7 +36,7 @@ def test_profiles_of_parts_merge_to_the_profile_of_the_whole() -> None:
     one, other = whole.columns["value"], merged.columns["value"]
     assert isinstance(one, NumberColumn) and isinstance(other, NumberColumn)
     assert np.array_equal(one.sample, other.sample, equal_nan=True) and one.num_missing == other.num_missing
-    assert (other.mean, other.squares) == (pytest.approx(one.mean), pytest.approx(one.squares))
+    assert other.mean == pytest.approx(one.mean) and other.squares == pytest.approx(one.squares)
     assert merged.columns["word"] == whole.columns["word"]
     assert judge_profiles(whole, merged, LIMITS).verdict == "no_drift"
 
