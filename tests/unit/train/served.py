@@ -14,6 +14,7 @@ def serve(answer: Callable[[str, dict[str, Any]], tuple[int, Any]]) -> Iterator[
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = 1 << 16  # head and body in one packet: the second would wait for the first one's receipt
 
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["content-length"])))

@@ -35,13 +35,15 @@ def make_pairs(predictions: Sequence[object], references: Sequence[object], row_
     names = [str(number) for number in range(1, len(predictions) + 1)] if row_ids is None else list(row_ids)
     if len(names) != len(predictions):
         raise LlmopsError(f"{len(predictions)} predictions, but {len(names)} row ids; give one id a row")
-    texts = [check_text(prediction, name, "prediction") for prediction, name in zip(predictions, names, strict=True)]
+    texts = [one if isinstance(one, str) else check_text(one, name, "prediction") for one, name in zip(predictions, names, strict=True)]
     lists = [check_references(reference, name) for reference, name in zip(references, names, strict=True)]
     return Pairs(names, texts, lists)
 
 
 def check_references(value: object, row: str) -> list[str]:
     """The references of a row."""
+    if isinstance(value, str) and not value.isspace() and value:
+        return [value]
     values = list(value) if isinstance(value, list | tuple) else [value]
     if not values:
         raise LlmopsError(f"row {row}: has no reference; give one, or leave the row out")
