@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmops_preprocess.engine_config import EngineName, Glue, Spark
 from llmops_preprocess.files_config import Files
 from llmops_preprocess.row_rules_config import Decontamination, Pii, WebQuality
 from llmops_shared.config import Config, JobConfig
@@ -149,6 +150,16 @@ class PreprocessConfig(JobConfig):
     """Tokens in a packed sequence."""
     seed: int = Field(default=0, ge=0)
     """Decides the order of the packed sequences."""
+    engine: EngineName = Field(default="local", exclude=True)
+    """Where the row stages run: `local`, `spark` or `glue`; the dataset is the same."""
+    workers: int | None = Field(default=None, ge=1, exclude=True)
+    """Processes of `engine: local`; null: one a core."""
+    batch_characters: int = Field(default=16_000_000, ge=1, exclude=True)
+    """Characters of a batch: what one worker does at a time, and what a killed run loses at most of a worker's work."""
+    spark: Spark = Field(default=Spark(), exclude=True)
+    """Spark cluster."""
+    glue: Glue = Field(default=Glue(), exclude=True)
+    """Glue job."""
 
     @model_validator(mode="after")
     def _settings_take_effect(self) -> Self:

@@ -2,14 +2,13 @@
 
 import logging
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 
 from llmops_preprocess.config import PreprocessConfig
 from llmops_preprocess.given_tokenizer import files_digest, tokenizer_files
 from llmops_preprocess.sources import source_digest
-from llmops_shared.contracts.dataset import DatasetManifest, Split, StageCount
-from llmops_shared.documents import document_uri, sha256, write_document
+from llmops_shared.contracts.dataset import DatasetManifest, Split
+from llmops_shared.documents import document_uri, read_document, sha256, write_document
 from llmops_shared.resume import finished
 from llmops_shared.store import join
 from llmops_shared.tracking import Run, tracked
@@ -28,16 +27,25 @@ def make_dataset(config: PreprocessConfig) -> DatasetManifest:
     kept = finished(config, DatasetManifest, inputs)
     if kept is not None:
         return kept
+    if config.engine == "glue":
+        from llmops_preprocess.glue import run_on_glue
+
+        run_on_glue(config)
+        return read_document(config.out, DatasetManifest)
+
+    from llmops_preprocess.batches import remove_parts
 
     with tracked(config.tracking, "preprocess", config.name) as run, tempfile.TemporaryDirectory(prefix="llmops-preprocess-") as folder:
         manifest, fills = build(config, given, Path(folder))
         track(run, config, manifest, fills, Path(folder))
+        remove_parts(config.out)
         write_document(config.out, manifest)
     return manifest
 
 
 def build(config: PreprocessConfig, given: dict[str, Path] | None, scratch: Path) -> tuple[DatasetManifest, dict[str, float]]:
     """Writes all parts; the manifest that names them, and how full the sequences of each split are."""
+    from llmops_preprocess.batches import total
     from llmops_preprocess.output import DEAD_LETTER, write_dead_letters, write_rows, write_tokenizer
     from llmops_preprocess.shards import pack_tokens, write_shards
     from llmops_preprocess.sources import check_broken, read_source
@@ -48,7 +56,7 @@ def build(config: PreprocessConfig, given: dict[str, Path] | None, scratch: Path
     report(reading.count)
     dead_letter = write_dead_letters(config.out, reading.broken)
     check_broken(reading, config.max_bad, join(config.out, DEAD_LETTER))
-    documents, refined = refine(reading.records, config)
+    documents, refined = refine(reading.records, config, reading.source.sha256)
     rows, asked = make_rows(documents, config)
 
     tokenizer = make_tokenizer(given, rows["train"], config, scratch / "tokenizer")
@@ -80,17 +88,6 @@ def build(config: PreprocessConfig, given: dict[str, Path] | None, scratch: Path
         dead_letter=dead_letter,
     )
     return manifest, fills
-
-
-def total(counts: Sequence[StageCount]) -> StageCount:
-    """The counts of one stage over all splits, as one."""
-    reasons = sorted({reason for count in counts for reason in count.dropped})
-    return StageCount(
-        stage=counts[0].stage,
-        rows_in=sum(count.rows_in for count in counts),
-        rows_out=sum(count.rows_out for count in counts),
-        dropped={reason: sum(count.dropped.get(reason, 0) for count in counts) for reason in reasons},
-    )
 
 
 def track(run: Run, config: PreprocessConfig, manifest: DatasetManifest, fills: dict[str, float], scratch: Path) -> None:

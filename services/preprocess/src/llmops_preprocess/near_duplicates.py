@@ -58,18 +58,13 @@ def shingle(texts: Sequence[str], width: int) -> tuple[Hashes, NDArray[np.int64]
 
     A text with fewer words has one shingle, the text itself.
     """
-    known: dict[str, int] = {}
-    words: list[int] = []
+    known, words = WordHashes(), list[int]()
     sizes = np.empty(len(texts), dtype=np.int64)
     for number, text in enumerate(texts):
         found = WORD.findall(text.lower())
-        for word in found:
-            if word not in known:
-                known[word] = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-        hashes = [known[word] for word in found]
-        hashes += [0] * (width - len(hashes))
-        words += hashes
-        sizes[number] = len(hashes)
+        words.extend(map(known.__getitem__, found))
+        words.extend([0] * (width - len(found)))
+        sizes[number] = max(len(found), width)
     stream = np.array(words, dtype=np.uint64)
     rolling = np.zeros(len(stream) - width + 1, dtype=np.uint64)
     for offset in range(width):
@@ -80,6 +75,14 @@ def shingle(texts: Sequence[str], width: int) -> tuple[Hashes, NDArray[np.int64]
         inside[ends - offset] = False
     starts = np.concatenate([[0], np.cumsum(sizes - width + 1)])
     return mix(rolling[inside[: len(rolling)]]), starts
+
+
+class WordHashes(dict[str, int]):
+    """64 bits of a digest of each word, made when first asked for: the same in every process."""
+
+    def __missing__(self, word: str) -> int:
+        self[word] = found = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
+        return found
 
 
 def mix(values: Hashes) -> Hashes:

@@ -4,12 +4,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from llmops_preprocess.pack import cut, pack, places
 from llmops_preprocess.tokenize import Tokens
 from llmops_shared.contracts.dataset import Shard
 from llmops_shared.documents import store_part
+from llmops_shared.errors import LlmopsError
 
 # 160 MB with five bytes a token: between 100 MB and 1 GB a shard, S3 and SageMaker's FastFile mode read at full speed
 TOKENS_PER_SHARD = 2**25
@@ -27,7 +29,10 @@ def write_shards(out: str, split: str, tensors: Tensors, scratch: Path) -> list[
         part = {name: np.ascontiguousarray(tensor[start : start + step]) for name, tensor in tensors.items()}
         # S3 lists in key order, so the numbers are padded
         name = f"{split}-{number:05d}-of-{len(starts):05d}.safetensors"
-        save_file(part, scratch / name)
+        try:
+            save_file(part, scratch / name)
+        except (OSError, SafetensorError) as error:
+            raise LlmopsError(f"{scratch / name}: cannot be written ({error}); free the space, or set TMPDIR to a larger disk") from error
         stored = store_part(out, f"shards/{name}", scratch / name)
         used = int(np.count_nonzero(part["document_ids"]))
         shards.append(Shard(**stored.model_dump(), num_sequences=len(part["input_ids"]), num_tokens=used))

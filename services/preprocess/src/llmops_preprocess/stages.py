@@ -5,12 +5,12 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+from llmops_preprocess.batches import refine_rows
 from llmops_preprocess.chats import make_chats
 from llmops_preprocess.config import PreprocessConfig
 from llmops_preprocess.duplicates import drop_exact_duplicates
 from llmops_preprocess.near_duplicates import drop_near_duplicates
 from llmops_preprocess.record import Record
-from llmops_preprocess.row_stages import row_stages
 from llmops_preprocess.splits import split_of, wanted
 from llmops_preprocess.web_quality import RowStage
 from llmops_shared.contracts.dataset import StageCount
@@ -19,23 +19,29 @@ from llmops_shared.errors import LlmopsError
 logger = logging.getLogger(__name__)
 
 
-def refine(records: Sequence[Record], config: PreprocessConfig) -> tuple[list[Record], list[StageCount]]:
+def refine(records: Sequence[Record], config: PreprocessConfig, source_sha256: str) -> tuple[list[Record], list[StageCount]]:
     """The documents worth keeping, each once. Raises LlmopsError when none is left."""
-    counts = []
-    stages: tuple[RowStage, ...] = (
-        *row_stages(config),
-        drop_exact_duplicates,
-        partial(drop_near_duplicates, config=config.near_duplicates),
-    )
-    kept = list(records)
+    started = time.perf_counter()
+    refined = refine_rows(records, config, source_sha256)
+    for count in refined.counts:
+        report(count)
+        check_left(count)
+    logger.info("row stages took %.1f s", time.perf_counter() - started)
+    kept, counts = refined.records, refined.counts
+    stages: tuple[RowStage, ...] = (drop_exact_duplicates, partial(drop_near_duplicates, config=config.near_duplicates))
     for stage in stages:
         started = time.perf_counter()
         kept, count = stage(kept)
         report(count, time.perf_counter() - started)
-        counts.append(count)
-        if not kept:
-            raise LlmopsError(f"no document is left after stage {count.stage!r} (dropped: {dropped(count)}); relax its settings")
+        check_left(count)
+        counts = [*counts, count]
     return kept, counts
+
+
+def check_left(count: StageCount) -> None:
+    """Raises LlmopsError when a stage let nothing through."""
+    if count.rows_out == 0:
+        raise LlmopsError(f"no document is left after stage {count.stage!r} (dropped: {dropped(count)}); relax its settings")
 
 
 def make_rows(documents: Sequence[Record], config: PreprocessConfig) -> tuple[dict[str, list[Record]], list[StageCount]]:
