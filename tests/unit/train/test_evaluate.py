@@ -185,6 +185,7 @@ def test_a_broken_rows_file_is_named(tmp_path: Path, chat: str) -> None:
         read_rows(f"{tmp_path}/dataset.json", manifest, "test")
 
 
+@pytest.mark.slow
 def test_evaluations_compare_in_mlflow(tmp_path: Path, tuned: str, chat: str, tracking_uri: str) -> None:
     from mlflow import MlflowClient
 

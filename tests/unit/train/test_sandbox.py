@@ -121,6 +121,7 @@ def test_a_program_takes_thirty_milliseconds_at_most(sandbox: Sandbox) -> None:
     assert statistics.median(times) < 0.030
 
 
+@pytest.mark.slow
 def test_published_solutions_pass(sandbox: Sandbox, test_data: Path) -> None:
     """Seven of MBPP's own solutions are wrong as published: they fail outside the sandbox, too."""
     for name, count in (("humaneval", 66), ("mbpp", 510)):
