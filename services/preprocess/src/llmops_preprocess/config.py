@@ -4,6 +4,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from llmops_preprocess.annotate_config import Annotate
 from llmops_preprocess.engine_config import EngineName, Glue, Spark
 from llmops_preprocess.files_config import Files
 from llmops_preprocess.row_rules_config import Decontamination, Pii, WebQuality
@@ -138,6 +139,8 @@ class PreprocessConfig(JobConfig):
     """Personal data and keys."""
     near_duplicates: NearDuplicates = Field(default=NearDuplicates())
     """Near-duplicate removal."""
+    annotate: Annotate = Field(default=Annotate())
+    """Annotations of documents, by rules or by Amazon Comprehend."""
     splits: Splits = Field(default=Splits())
     """Splits."""
     questions: Questions = Field(default=Questions())
@@ -165,6 +168,8 @@ class PreprocessConfig(JobConfig):
     def _settings_take_effect(self) -> Self:
         if "questions" in self.model_fields_set and (self.view, self.source.kind) != ("chat", "python_stdlib"):
             raise ValueError("questions are for view: chat of source.kind: python_stdlib; leave them out")
+        if self.annotate.pii == "mask" and self.source.kind == "python_stdlib":
+            raise ValueError("annotate.pii masks documents, and source.kind is python_stdlib, whose entries are no secret; leave it out")
         if "vocab_size" in self.model_fields_set and self.tokenizer is not None:
             raise ValueError("vocab_size is for a tokenizer that is trained, and one is given; leave one of them out")
         return self

@@ -29,4 +29,8 @@ def row_stages(config: PreprocessConfig) -> list[RowStage]:
         from llmops_preprocess.pii import handle_pii
 
         stages.append(partial(handle_pii, config=config.pii))
+    if config.annotate.detect:
+        from llmops_preprocess.annotate import annotate
+
+        stages.append(partial(annotate, config=config.annotate))
     return stages
