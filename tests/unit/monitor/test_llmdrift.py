@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from llmops_monitor import profile_job
 from llmops_monitor.config import DriftConfig
 from llmops_monitor.drift import run
+from llmops_monitor.traffic_config import ProfileConfig
 from llmops_shared.contracts import Report
 from support.traffic import chat, exchange, write_log
 
@@ -50,3 +52,19 @@ def test_march_does_not_differ_from_itself(log: str, tmp_path: Path, model: str)
     report = answers_drift(log, tmp_path, {**march, "half": "first"}, {**march, "half": "second"})
 
     assert report.verdict == "no_drift"
+
+
+@pytest.mark.parametrize("model", ["gpt-3.5", "gpt-4"])
+def test_a_saved_profile_of_march_says_the_same(log: str, tmp_path: Path, model: str) -> None:
+    march, june = ({"metadata": {"model": names[model]}} for names in (MARCH, JUNE))
+    profile_job.run(ProfileConfig.model_validate({"out": str(tmp_path / "march"), "exchanges": log, "select": march}))
+    profile_job.run(ProfileConfig.model_validate({"out": str(tmp_path / "half"), "exchanges": log, "select": {**march, "half": "first"}}))
+
+    verdicts = [
+        run(DriftConfig.model_validate({
+            "out": str(tmp_path / name), "exchanges": log, "profile": str(tmp_path / profile), "current": current, "evidently": False, "min_rows": 40,
+        })).verdict
+        for name, profile, current in (("june", "march", june), ("split", "half", {**march, "half": "second"}))
+    ]  # fmt: skip
+
+    assert verdicts == ["drift", "no_drift"]

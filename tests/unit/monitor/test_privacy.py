@@ -82,10 +82,7 @@ def test_plain_text_stays_readable() -> None:
     assert mask(text) == text
 
 
-@pytest.mark.parametrize("settings", [[], ["--log-json"]])
-def test_no_file_holds_what_was_planted(
-    tmp_path: Path, settings: list[str], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_no_file_holds_what_was_planted(tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]) -> None:
     secrets = [encode(text) for text in PLANTED.values() for encode in ENCODINGS.values()]
     rows, start = questions(), datetime(2026, 11, 23, 12, tzinfo=UTC)
     exchanges = []
@@ -104,7 +101,7 @@ def test_no_file_holds_what_was_planted(
 
     with caplog.at_level(logging.DEBUG):
         codes = [
-            main([*words, *settings])
+            main([*words, "--log-json"])
             for words in (
                 ["describe", source, f"out={out / 'describe'}"],
                 ["profile", source, before, f"out={out / 'profile'}"],
