@@ -64,7 +64,7 @@ def test_an_endpoint_is_read_by_metrics_insights(stubbed: Any) -> None:
         "client_errors": f"SELECT SUM(Invocation4XXErrors) FROM {variants}",
         "model_errors": f"SELECT SUM(InvocationModelErrors) FROM {variants}",
         "concurrency": f"SELECT MAX(ConcurrentRequestsPerModel) FROM {variants}",
-        "first_token_us": f"SELECT AVG(TimeToFirstToken) FROM {variants}",
+        "first_token_us": f"SELECT AVG(FirstChunkModelLatency) FROM {variants}",
         "gpu_percent": f"SELECT AVG(GPUUtilization) FROM {hardware}",
         "gpu_memory_percent": f"SELECT AVG(GPUMemoryUtilization) FROM {hardware}",
         "cpu_percent": f"SELECT AVG(CPUUtilization) FROM {hardware}",

@@ -61,7 +61,7 @@ def endpoint_queries(endpoint: str) -> list[Query]:
         Query("client_errors", f"SELECT SUM(Invocation4XXErrors) FROM {variants} {of}", "requests"),
         Query("model_errors", f"SELECT SUM(InvocationModelErrors) FROM {variants} {of}", "requests"),
         Query("concurrency", f"SELECT MAX(ConcurrentRequestsPerModel) FROM {variants} {of}", "requests"),
-        Query("first_token_us", f"SELECT AVG(TimeToFirstToken) FROM {variants} {of}", "us"),
+        Query("first_token_us", f"SELECT AVG(FirstChunkModelLatency) FROM {variants} {of}", "us"),
         Query("gpu_percent", f"SELECT AVG(GPUUtilization) FROM {hardware} {of}", "%"),
         Query("gpu_memory_percent", f"SELECT AVG(GPUMemoryUtilization) FROM {hardware} {of}", "%"),
         Query("cpu_percent", f"SELECT AVG(CPUUtilization) FROM {hardware} {of}", "%"),
