@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmops_preprocess.row_rules_config import GopherQuality, GopherRepetition
-from llmops_preprocess.web_words import Words, duplicated, is_symbol, words_of
+from llmops_preprocess.web_words import LETTERS, SIGNS, duplicated, words_of
 
 STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
 PARAGRAPHS, LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
@@ -29,36 +29,52 @@ def broken_repetition_rule(text: str, config: GopherRepetition) -> str | None:
     words = words_of(text)
     hashes = np.fromiter(map(hash, words.words), np.int64, len(words.words))
     ends = np.concatenate([[0], np.cumsum(words.lengths)])
-    runs = hashes
+    runs, places = hashes, np.arange(len(hashes))
     for size in range(2, 11):
         runs = runs[:-1] * MULTIPLIER + hashes[size - 1 :]
         if len(runs) == 0:
             return None
-        if size < 5 and top_characters(runs, ends, size) > config.max_top_ngram[size - 2] * len(text):
-            return "max_top_ngram"
-        if size >= 5:
-            limit = config.max_duplicate_ngrams[size - 5] * len(text)
-            if repeated_characters(runs, ends, size, limit) > limit:
-                return "max_duplicate_ngrams"
+        if size < 5:
+            if top_characters(runs, ends, size) > config.max_top_ngram[size - 2] * len(text):
+                return "max_top_ngram"
+            continue
+        # a run can be repeated only where the shorter one at its start is
+        places, repeats = repeated_places(runs, places[places < len(runs)])
+        if len(repeats) == 0:
+            return None
+        limit = config.max_duplicate_ngrams[size - 5] * len(text)
+        if repeated_characters(runs, repeats, ends, size, limit) > limit:
+            return "max_duplicate_ngrams"
     return None
 
 
 def top_characters(runs: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> int:
-    """Characters, spaces between the words included, of all places of the most frequent run; of equal ones the first in the text."""
-    ranked = np.sort(runs)
+    """Characters of all places of the most frequent run, spaces included; of equally frequent ones the first in the text."""
+    order = np.argsort(runs, kind="stable")
+    ranked = runs[order]
     edges = np.flatnonzero(np.concatenate([[True], ranked[1:] != ranked[:-1], [True]]))
     counts = np.diff(edges)
     most = int(counts.max())
-    first = 0 if most == 1 else int(np.flatnonzero(np.isin(runs, ranked[edges[:-1][counts == most]]))[0])
+    first = int(order[edges[:-1][counts == most]].min())
     return most * int(ends[first + size] - ends[first] + size - 1)
 
 
-def repeated_characters(runs: NDArray[np.int64], ends: NDArray[np.int64], size: int, limit: float) -> int:
-    """Characters in runs that repeat an earlier one, none counted twice; a quick bound where that is within the limit."""
-    order = np.argsort(runs, kind="stable")
-    ranked = runs[order]
-    repeats = order[1:][ranked[1:] == ranked[:-1]]
-    if len(repeats) == 0 or int((ends[repeats + size] - ends[repeats]).sum()) <= limit:
+def repeated_places(runs: NDArray[np.int64], places: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Of these places those whose run occurs more than once, in order of the text, and those of them that are not the first."""
+    order = places[np.argsort(runs[places], kind="stable")]
+    same = runs[order[1:]] == runs[order[:-1]]
+    more = np.zeros(len(order), dtype=bool)
+    more[1:] = same
+    more[:-1] |= same
+    return np.sort(order[more]), order[1:][same]
+
+
+def repeated_characters(runs: NDArray[np.int64], repeats: NDArray[np.int64], ends: NDArray[np.int64], size: int, limit: float) -> int:
+    """Characters in runs that repeat an earlier one, none counted twice; 0 where even all that any of them covers is within the limit."""
+    inside = np.zeros(len(ends) - 1, dtype=bool)
+    for offset in range(size):
+        inside[repeats + offset] = True
+    if int(np.diff(ends)[inside].sum()) <= limit:
         return 0
     seen = set[int]()
     values = runs.tolist()
@@ -73,17 +89,17 @@ def repeated_characters(runs: NDArray[np.int64], ends: NDArray[np.int64], size: 
     return characters
 
 
-def broken_quality_rule(text: str, config: GopherQuality, words: Words | None = None) -> str | None:
+def broken_quality_rule(text: str, config: GopherQuality) -> str | None:
     """The first quality rule a text breaks."""
-    found = words or words_of(text)
+    found = words_of(text)
     num_words = len(found.words)
-    symbols = [len(word) for word in found.words if is_symbol(word)]
-    num_plain = num_words - len(symbols)
+    plain = found.kinds != SIGNS
+    num_plain = int(plain.sum())
     if num_plain < config.min_words or num_plain == 0:
         return "min_words"
     if num_plain > config.max_words:
         return "max_words"
-    mean_length = (int(found.lengths.sum()) - sum(symbols)) / num_plain
+    mean_length = int(found.lengths[plain].sum()) / num_plain
     if mean_length < config.min_mean_word_length:
         return "min_mean_word_length"
     if mean_length > config.max_mean_word_length:
@@ -95,6 +111,6 @@ def broken_quality_rule(text: str, config: GopherQuality, words: Words | None = 
         return "max_bullet_lines"
     if sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines) > config.max_ellipsis_lines:
         return "max_ellipsis_lines"
-    if sum(word.isalpha() or any(map(str.isalpha, word)) for word in found.words) / num_words < config.min_alphabetic_words:
+    if int((found.kinds == LETTERS).sum()) / num_words < config.min_alphabetic_words:
         return "min_alphabetic_words"
     return "min_stop_words" if len(STOP_WORDS.intersection(found.words)) < config.min_stop_words else None

@@ -23,23 +23,38 @@ class Words:
     """All of them, signs included."""
     lengths: NDArray[np.int64]
     """Their characters."""
+    kinds: NDArray[np.int8]
+    """What they are made of: `LETTERS`, `SIGNS` or 0."""
 
 
+LETTERS, SIGNS = 1, 2
+MAX_KNOWN = 200_000
+
+
+@functools.lru_cache(maxsize=1)  # the rule sets look at a text one after another
 def words_of(text: str) -> Words:
     """Splits a text."""
     found = WORD.findall(text)
-    return Words(found, np.fromiter(map(len, found), np.int64, len(found)))
+    lengths = np.fromiter(map(len, found), np.int64, len(found))
+    return Words(found, lengths, np.fromiter(map(known_words.__getitem__, found), np.int8, len(found)))
 
 
-@functools.lru_cache(maxsize=4096)
+class KnownWords(dict[str, int]):
+    """The kind of each word that was asked for: texts have few words and have them often."""
+
+    def __missing__(self, word: str) -> int:
+        if len(self) > MAX_KNOWN:
+            self.clear()
+        self[word] = kind = LETTERS if any(map(str.isalpha, word)) else SIGNS if all(map(is_sign, word)) else 0
+        return kind
+
+
+known_words = KnownWords()
+
+
 def is_sign(character: str) -> bool:
     """Punctuation, a control, or one of ASCII's signs."""
     return unicodedata.category(character)[0] in "PC" or character in "$+<=>^`|~´"
-
-
-def is_symbol(word: str) -> bool:
-    """Whether there is nothing but signs in a word."""
-    return is_sign(word[0]) and all(map(is_sign, word))
 
 
 def duplicated(items: list[str]) -> tuple[int, int]:
