@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmops_preprocess.config import PreprocessConfig
 from llmops_preprocess.index_config import IndexConfig
+from llmops_preprocess.labeling_config import LabelConfig
 from llmops_shared.command import Verb, run_command
 
 if TYPE_CHECKING:
@@ -24,9 +25,16 @@ def index(config: IndexConfig) -> "RetrievalIndex":
     return build_index(config)
 
 
+def label(config: LabelConfig) -> None:
+    from llmops_preprocess.ground_truth import start_labeling
+
+    start_labeling(config)
+
+
 VERBS: list[Verb[Any]] = [
     Verb("run", "makes a dataset of raw text: filtered, deduplicated, split, tokenized and packed", PreprocessConfig, run),
     Verb("index", "cuts a text dataset into chunks and makes them searchable by meaning", IndexConfig, index),
+    Verb("label", "asks people for labels of rows: a Ground Truth labeling job", LabelConfig, label),
 ]
 
 
