@@ -67,5 +67,5 @@ def test_the_real_vocabulary_of_gpt2_takes_it(test_data):
 
     assert fast is not None
     with gzip.open(test_data / "langid-lingua" / "sentences.jsonl.gz", "rt", encoding="utf-8") as file:
-        texts = [json.loads(line)["text"] for line in file]
+        texts = [json.loads(line)["text"] for number, line in enumerate(file) if number % 5 == 0]
     assert [fast(text) for text in texts] == [item.ids for item in engine.encode_batch(texts, add_special_tokens=False)]
