@@ -31,6 +31,7 @@ def test_diverse_choices_leave_out_what_is_alike():
     assert diverse(np.array([0.9, 0.8, 0.7, 0.6]), vectors, 2) == [0, 2]
 
 
+@pytest.mark.slow
 def test_a_classifier_of_one_class_is_refused():
     with pytest.raises(ValueError, match="needs two classes, the 2 labels name 1"):
         Learner(["one text", "other text", "third text"], 0).learn([0, 1], ["a", "a"])

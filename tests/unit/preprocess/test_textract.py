@@ -115,6 +115,7 @@ def test_what_textract_says_of_a_document_is_a_dead_letter_and_what_it_says_of_u
         reader.read(b"%PDF", 2)
 
 
+@pytest.mark.slow
 def test_throttled_calls_are_repeated(tmp_path, monkeypatch):
     asked = []
 
