@@ -24,7 +24,9 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bo
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap }
 td.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem }
 .verdict { display: inline-block; padding: .2rem .7rem; border: 2px solid; border-radius: .4rem; font-weight: 600 }
-.pass, .better, .promote, .no_drift { color: var(--good) } .fail, .worse, .drift, .rollback { color: var(--bad) } .keep, .no_difference, .not_enough_data { color: var(--soft) }
+.pass, .better, .promote, .no_drift { color: var(--good) }
+.fail, .worse, .drift, .rollback { color: var(--bad) }
+.keep, .no_difference, .not_enough_data { color: var(--soft) }
 svg { display: block } .chart { margin: 1rem 0 } .chart svg { width: 100%; border-bottom: 1px solid var(--line) }
 """
 
