@@ -42,14 +42,18 @@ class Run(Protocol):
 
 
 @contextmanager
-def tracked(tracking: Tracking, stage: str, name: str) -> Iterator[Run]:
-    """Opens a run named `name` with the tag `llmops.stage`; it ends as FINISHED, or FAILED when the body raises."""
+def tracked(tracking: Tracking, stage: str, name: str, began: float | None = None) -> Iterator[Run]:
+    """Opens a run named `name` with the tag `llmops.stage`; it ends as FINISHED, or FAILED when the body raises.
+
+    `began` is when the job started, in seconds of `time.time`, for a job that opens its run when the work is done.
+    """
     if tracking.uri is None:
         logger.info("not tracked in MLflow (tracking.uri or MLFLOW_TRACKING_URI would say where)")
         yield Untracked()
         return
     client = connect(tracking.uri)
-    run = client.create_run(experiment_id(client, tracking), tags={"llmops.stage": stage}, run_name=name)
+    start_time = None if began is None else int(began * 1000)
+    run = client.create_run(experiment_id(client, tracking), start_time=start_time, tags={"llmops.stage": stage}, run_name=name)
     run_id: str = run.info.run_id
     try:
         yield MlflowRun(client, run_id)

@@ -28,7 +28,7 @@ def test_a_run_holds_what_the_job_recorded(tracking, tmp_path):
     page = tmp_path / "report.html"
     page.write_text("<p>figures</p>")
 
-    with tracked(tracking, "train", "base") as run:
+    with tracked(tracking, "train", "base", began=1_700_000_000.5) as run:
         run.parameters({"seed": 1, "optimizer": {"learning_rate": 0.1}, "empty": None})
         run.parameters({f"p{number}": number for number in range(150)})  # more than one request takes
         run.metrics({"train_loss": 3.0}, step=1)
@@ -40,6 +40,7 @@ def test_a_run_holds_what_the_job_recorded(tracking, tmp_path):
     kept = client.get_run(run.run_id)
     assert kept.info.status == "FINISHED"
     assert kept.info.run_name == "base"
+    assert kept.info.start_time == 1_700_000_000_500
     assert kept.data.tags["llmops.stage"] == "train"
     assert kept.data.params["optimizer.learning_rate"] == "0.1"
     assert len(kept.data.params) == 153

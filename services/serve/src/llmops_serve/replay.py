@@ -39,6 +39,7 @@ def replay(config: ReplayConfig) -> Report:
 
     When it returns, the exchange log of a server it started is complete. Raises LlmopsError when no request was answered.
     """
+    began = time.time()
     inputs = {f"prompts.{window}": digest_of(prompts.dataset, DatasetManifest) for window, prompts in config.prompts.items()}
     if config.endpoint is not None:
         inputs["endpoint"] = digest_of(config.endpoint, Endpoint)
@@ -62,7 +63,7 @@ def replay(config: ReplayConfig) -> Report:
     subjects = {f"dataset.{window}": refer(prompts.dataset, DatasetManifest, folder) for window, prompts in config.prompts.items()}
     if config.endpoint is not None:
         subjects["endpoint"] = refer(config.endpoint, Endpoint, folder)
-    with tracked(config.tracking, "replay", config.name) as run:
+    with tracked(config.tracking, "replay", config.name, began) as run:
         run.parameters(config.model_dump(mode="json", exclude={"out", "tracking"}))
         run.metrics({item.name: item.value for item in measurements})
         for dataset in {prompts.dataset for prompts in config.prompts.values()}:

@@ -3,6 +3,7 @@
 import json
 import logging
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -32,6 +33,7 @@ USUAL = {
 
 def evaluate(config: EvaluateConfig) -> Report:
     """Judges what the config names; a finished report is kept."""
+    began = time.time()
     subject = find_subject(config)
     place = document_uri(config.dataset, DatasetManifest) if config.dataset is not None else None
     manifest = read_document(place, DatasetManifest) if place is not None else None
@@ -63,7 +65,7 @@ def evaluate(config: EvaluateConfig) -> Report:
         reasons += [sentence(one) for one in compared]
         verdict = "fail" if verdict == "fail" else overall(compared)
 
-    with tracked(config.tracking, "evaluate", f"{subject.name}-evaluation") as tracking, tempfile.TemporaryDirectory() as scratch:
+    with tracked(config.tracking, "evaluate", f"{subject.name}-evaluation", began) as tracking, tempfile.TemporaryDirectory() as scratch:
         settings = config.model_dump(include={"split", "limit", "perplexity_rows", "max_new_tokens"})
         tracking.parameters({**subject.parameters, **settings, "evaluated_sha256": subject.sha256[:12]})
         if manifest is not None and place is not None:
