@@ -15,6 +15,13 @@ ACCOUNTS = {
     "111122223333": "another account of AWS's documentation",
     "999999999999": "nobody's",
     "763104351884": "AWS's Deep Learning Containers",
+    "394669845002": "AWS's pages for Ground Truth's workers",
+    # AWS's Lambda functions for Ground Truth, one account a region, as the reference of CreateLabelingJob lists them
+    **dict.fromkeys(
+        "432418664414 266458841044 081040173940 918755190332 568282634449 487402164563 203001061592 477331159723 845288260483 "  # noqa: SIM905
+        "565803892007 377565633583 454466003867".split(),
+        "AWS's functions for Ground Truth",
+    ),
 }
 ACCOUNT = re.compile(r"(?<![\w.#-])(\d{12})(?![\w.])")
 KEY = re.compile(r"(?:AKIA|ASIA)[A-Z0-9]{16}|-----BEGIN (?:[A-Z]+ )?PRIVATE KEY-----\n|gh[pousr]_\w{36}|hf_[A-Za-z]{34}")
