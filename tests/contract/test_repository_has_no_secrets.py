@@ -18,7 +18,7 @@ ACCOUNTS = {
     "394669845002": "AWS's pages for Ground Truth's workers",
     # AWS's Lambda functions for Ground Truth, one account a region, as the reference of CreateLabelingJob lists them
     **dict.fromkeys(
-        "432418664414 266458841044 081040173940 918755190332 568282634449 487402164563 203001061592 477331159723 845288260483 "  # noqa: SIM905
+        "432418664414 266458841044 081040173940 918755190332 568282634449 487402164563 203001061592 477331159723 845288260483 "
         "565803892007 377565633583 454466003867".split(),
         "AWS's functions for Ground Truth",
     ),
