@@ -86,17 +86,31 @@ def cider(tokens: Pairs) -> list[float]:
 
 
 def meteor(tokens: Pairs, place: Path) -> list[float]:
-    """METEOR 1.5 of each row, by its own program."""
-    command = ["java", "-Xmx2G", "-jar", "meteor-1.5.jar", "-", "-", "-stdio", "-l", "en", "-norm"]
+    """METEOR 1.5 of each row, by its own program, which finds its tables beside its jar only where the path has no space."""
+    with scratch() as work:
+        shutil.copy(place / "meteor-1.5.jar", work)  # Java follows a link to a jar
+        (work / "data").symlink_to(place / "data")
+        return ask_meteor(tokens, work / "meteor-1.5.jar")
+
+
+def ask_meteor(tokens: Pairs, jar: Path) -> list[float]:
+    """The rows put to the program, one after the other. Raises LlmopsError when it ends before its answers."""
+    command = ["java", "-Xmx2G", "-jar", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
     with subprocess.Popen(
-        command, cwd=place, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, cwd=jar.parent, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as program:
         assert program.stdin is not None and program.stdout is not None
 
         def ask(line: str) -> str:
-            print(line, file=program.stdin, flush=True)
             assert program.stdout is not None
-            return program.stdout.readline().strip()
+            with contextlib.suppress(BrokenPipeError):  # then there is no answer either
+                print(line, file=program.stdin, flush=True)
+            if not (answer := program.stdout.readline().strip()):
+                program.kill()
+                raise LlmopsError(
+                    f"meteor_1_5: its program ended without an answer; try `java -jar {jar.name}` of the package pycocoevalcap"
+                )
+            return answer
 
         rows = zip(tokens.predictions, tokens.references, strict=True)
         statistics = [ask(" ||| ".join(["SCORE", *references, prediction])) for prediction, references in rows]
