@@ -9,7 +9,7 @@ ENVIRONMENT := .venv
 SCAN := .venv-scan
 CDKTF := .venv-cdktf
 PACKAGES := shared services/preprocess services/train services/serve services/monitor terraform terraform/offline
-EDITABLE := -e shared -e 'services/preprocess[spark]' -e 'services/train[metrics,similarity,benchmarks]' -e 'services/serve[replay]' -e services/monitor -e 'terraform[offline]' -e terraform/offline
+EDITABLE := -e 'shared[opensearch]' -e 'services/preprocess[spark]' -e 'services/train[metrics,similarity,benchmarks,qlora,deepspeed,sagemaker,webdataset]' -e 'services/serve[replay,adapters]' -e services/monitor -e 'terraform[offline]' -e terraform/offline
 # the environment's commands come first; the loop's scripts then need no prefix
 export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
