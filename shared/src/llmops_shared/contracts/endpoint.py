@@ -5,6 +5,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from llmops_shared.contracts.document import Contract, Reference, Value
+from llmops_shared.contracts.engine import Adapter, EngineName, EngineSettings, ServedModel
 
 
 class Variant(Value):
@@ -18,8 +19,28 @@ class Variant(Value):
     """Share of the live traffic, relative to the other production variants; ignored for a shadow."""
     shadow: bool = False
     """True: it gets a copy of the traffic and its answers are captured, never returned."""
-    engine: Literal["in-process"] = "in-process"
+    engine: EngineName = "in-process"
     """What runs the model."""
+    urls: list[str] = Field(default=[])
+    """Servers of that engine that run already, for the gateway to send to: `http://...`, or `sagemaker://ENDPOINT` through SageMaker's
+    runtime. Several are replicas. None for `in-process`, and none where Terraform makes the endpoint."""
+    settings: EngineSettings = EngineSettings()
+    """What the engine is told."""
+    model: ServedModel | None = None
+    """Facts of the package; None in documents that were written before they were kept."""
+    adapters: list[Adapter] = Field(default=[])
+    """Adapters that requests may name."""
+
+    @model_validator(mode="after")
+    def _engine_is_where_it_can_be(self) -> Self:
+        if self.engine == "in-process" and self.urls:
+            raise ValueError(f"variant {self.name}: in-process runs in the server itself; leave urls out, or name the engine behind them")
+        if wrong := [url for url in self.urls if not url.startswith(("http://", "https://", "sagemaker://"))]:
+            raise ValueError(f"variant {self.name}: {wrong[0]}: urls are http://, https:// or sagemaker://ENDPOINT")
+        names = [adapter.name for adapter in self.adapters]
+        if len(set(names)) != len(names):
+            raise ValueError(f"variant {self.name}: adapter names must differ, got {names}")
+        return self
 
 
 class Retrieval(Value):

@@ -35,6 +35,10 @@ class Sampling(Value):
     """Whether the answer includes the stop sequence, as in TGI's routes, or not, as in OpenAI's."""
     prompt_logprobs: bool = False
     """Whether the log-probabilities of the prompt's tokens are asked for."""
+    top_n_tokens: int = 0
+    """The likeliest tokens to tell with each one that was chosen."""
+    adapter: str | None = None
+    """Name of the adapter that answers; None: the package as it is."""
 
 
 class Prompt(NamedTuple):
@@ -42,6 +46,14 @@ class Prompt(NamedTuple):
 
     text: str
     token_ids: list[int]
+
+
+class Likely(NamedTuple):
+    """A token the model held for likely."""
+
+    token_id: int
+    text: str
+    logprob: float
 
 
 class Step(NamedTuple):
@@ -58,6 +70,8 @@ class Step(NamedTuple):
     """Why the answer ends with this token; None: it goes on."""
     prompt_logprobs: list[float | None] | None = None
     """With the first token, when asked for: one of each prompt token, None for the first."""
+    likely: list[Likely] | None = None
+    """When asked for: the likeliest tokens at this place, best first."""
 
 
 class EngineError(Exception):
@@ -66,6 +80,10 @@ class EngineError(Exception):
 
 class OverloadError(EngineError):
     """The engine has as many requests as it takes."""
+
+
+class UnsupportedError(Exception):
+    """The engine cannot do what was asked: the client's error, told before anything is generated."""
 
 
 class Engine(Protocol):
@@ -83,7 +101,7 @@ class Engine(Protocol):
     def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Step, None]:
         """The tokens of an answer. Closing the iterator early stops the model's work on it.
 
-        Raises OverloadError before the first token, or EngineError at any time.
+        Raises OverloadError or UnsupportedError before the first token, or EngineError at any time.
         """
 
     async def stop(self) -> None:
