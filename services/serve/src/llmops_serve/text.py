@@ -1,15 +1,15 @@
 """A package's tokenizer: prompts to tokens before the model, tokens to text after it. Needs no torch."""
 
-import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from llmops_serve.tokenizer import open_tokenizer
 from llmops_shared.contracts.exchange import Message
-from llmops_shared.errors import LlmopsError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from jinja2 import Template
 
 CONTEXT_TOKENS = 5  # tokens before a new one that decide its text, such as a leading space; TGI looks at as many
 
@@ -18,56 +18,40 @@ class ModelText:
     """The tokenizer and chat template of a model directory."""
 
     def __init__(self, folder: Path) -> None:
-        self.tokenizer = load_tokenizer(folder)
-        self.special_ids = frozenset(self.tokenizer.all_special_ids)
+        opened = open_tokenizer(folder)
+        self._tokenizer, self.special_ids = opened.tokenizer, opened.special_ids
+        self._source, self._names = opened.template, opened.names
 
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation as the model's prompt. Raises ValueError when the template refuses it."""
-        from jinja2.exceptions import TemplateError
+        from llmops_serve.template import render_chat
 
-        if not self.tokenizer.chat_template:
+        if not self._source:
             raise ValueError("this model has no chat template; send a plain prompt to /generate or /v1/completions")
-        turns = [{"role": message.role, "content": message.content} for message in messages]
-        try:
-            text: str = self.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except TemplateError as error:
-            raise ValueError(f"the model's chat template refuses these messages: {error}") from error
-        return text
+        return render_chat(self._template, messages, self._names)
+
+    @cached_property
+    def _template(self) -> "Template":
+        from llmops_serve.template import compile_template
+
+        return compile_template(self._source or "")
 
     def encode(self, text: str, special: bool) -> list[int]:
         """Token ids; `special` adds what the model expects around a plain prompt, which a rendered conversation has already."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=special)
-        return ids
+        return self._tokenizer.encode(text, add_special_tokens=special).ids
 
     def spans(self, text: str, special: bool) -> list[tuple[int, int, int]]:
         """(token id, start, stop) of each token, in characters of the text."""
-        encoding: Any = self.tokenizer(text, add_special_tokens=special, return_offsets_mapping=True)
-        pairs = zip(encoding["input_ids"], encoding["offset_mapping"], strict=True)
-        return [(token_id, start, stop) for token_id, (start, stop) in pairs]
+        encoding = self._tokenizer.encode(text, add_special_tokens=special)
+        return [(token_id, start, stop) for token_id, (start, stop) in zip(encoding.ids, encoding.offsets, strict=True)]
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of tokens, control tokens left out."""
-        text: str = self.tokenizer.decode(list(token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return text
+        return self._tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
     def token(self, token_id: int) -> str:
         """The text of one token, whether control token or not."""
-        text: str = self.tokenizer.decode([token_id], skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
-
-
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerFast":
-    """The tokenizer of a model directory. Raises LlmopsError without a `tokenizer.json`."""
-    from transformers import PreTrainedTokenizerFast
-
-    if not (folder / "tokenizer.json").is_file():
-        raise LlmopsError(f"{folder}: has no tokenizer.json; package the model with a fast tokenizer")
-    settings = folder / "tokenizer_config.json"
-    if settings.is_file() and "auto_map" in json.loads(settings.read_text(encoding="utf-8")):
-        raise LlmopsError(f"{folder}: its tokenizer wants to run code of its own (auto_map), which is never done")
-    tokenizer: PreTrainedTokenizerFast = PreTrainedTokenizerFast.from_pretrained(str(folder), local_files_only=True)
-    tokenizer.model_max_length = 2**31  # the server has limits of its own; the tokenizer would only warn
-    return tokenizer
+        return self._tokenizer.decode([token_id], skip_special_tokens=False)
 
 
 class Decoder:
