@@ -12,6 +12,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from pydantic import BaseModel
@@ -74,7 +75,10 @@ def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Se
     if document is None:
         return DONE
     sys.stdout.write(document.to_json().decode())
-    return VERDICT_NO if verb.refuses(document) else DONE
+    if arguments.document:
+        Path(arguments.document).parent.mkdir(parents=True, exist_ok=True)
+        Path(arguments.document).write_bytes(document.to_json())
+    return VERDICT_NO if verb.refuses(document) and not arguments.exit_zero else DONE
 
 
 def dry_run(verb: Verb[C], config: C) -> str:
@@ -108,6 +112,10 @@ def make_parser(program: str, summary: str, verbs: Sequence[Verb[Any]]) -> argpa
         command.add_argument("--config", metavar="FILE", help="YAML file with settings")
         command.add_argument("--dry-run", action="store_true", help="print the resolved settings as JSON and do nothing")
         command.add_argument("--log-json", action="store_true", help="log one JSON object a line")
+        command.add_argument("--document", metavar="FILE", help="write the document that stdout carries to this local file, too")
+        command.add_argument(
+            "--exit-zero", action="store_true", help="exit with 0 whatever the verdict, for a caller that reads it in the document"
+        )
         bare = f"{verb.subject.upper()} or key=value" if verb.subject else "key=value"
         command.add_argument("settings", nargs="*", metavar=bare, help="a setting; wins over the file")
     return parser
@@ -142,5 +150,5 @@ def platform_defaults(model: type[Config]) -> Tree:
     """What the platform sets in the environment, below file and command line."""
     if "tracking" not in model.model_fields:
         return {}
-    words = {"uri": os.environ.get("MLFLOW_TRACKING_URI"), "experiment": os.environ.get("MLFLOW_EXPERIMENT_NAME")}
-    return {"tracking": {key: value for key, value in words.items() if value}}
+    names = {"uri": "MLFLOW_TRACKING_URI", "experiment": "MLFLOW_EXPERIMENT_NAME", "pipeline": "LLMOPS_PIPELINE_RUN"}
+    return {"tracking": {key: os.environ[name] for key, name in names.items() if os.environ.get(name)}}

@@ -21,6 +21,8 @@ class Tracking(Config):
     """MLflow tracking URI (`sqlite:///mlflow.db`, `http://...`, a SageMaker ARN); MLFLOW_TRACKING_URI fills it; none: not tracked."""
     experiment: str = Field(default="llmops", min_length=1)
     """MLflow experiment; MLFLOW_EXPERIMENT_NAME fills it."""
+    pipeline: str | None = Field(default=None, pattern=r"^[\w.:/-]+$")
+    """Run of a pipeline that this job is a stage of; its MLflow run nests below the one of that name; LLMOPS_PIPELINE_RUN fills it."""
 
 
 class JobConfig(Config):

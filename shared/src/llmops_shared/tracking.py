@@ -53,14 +53,28 @@ def tracked(tracking: Tracking, stage: str, name: str, began: float | None = Non
         return
     client = connect(tracking.uri)
     start_time = None if began is None else int(began * 1000)
-    run = client.create_run(experiment_id(client, tracking), start_time=start_time, tags={"llmops.stage": stage}, run_name=name)
+    experiment = experiment_id(client, tracking)
+    parent = pipeline_run(client, experiment, tracking.pipeline) if tracking.pipeline else None
+    tags = {"llmops.stage": stage} | ({"mlflow.parentRunId": parent} if parent else {})
+    run = client.create_run(experiment, start_time=start_time, tags=tags, run_name=name)
     run_id: str = run.info.run_id
+    ended = "FAILED"
     try:
         yield MlflowRun(client, run_id)
-    except BaseException:
-        client.set_terminated(run_id, "FAILED")
-        raise
-    client.set_terminated(run_id, "FINISHED")
+        ended = "FINISHED"
+    finally:
+        for one in (run_id, parent):  # a pipeline's run is over, as far as anybody knows, when its last stage is
+            if one:
+                client.set_terminated(one, ended)
+
+
+def pipeline_run(client: "MlflowClient", experiment: str, name: str) -> str:
+    """The run that the stages of a pipeline's run nest below: the one of that name, made by the first stage."""
+    found = client.search_runs([experiment], f"tags.`llmops.pipeline_run` = '{name}'", max_results=1)
+    if found:
+        return str(found[0].info.run_id)
+    tags = {"llmops.stage": "pipeline", "llmops.pipeline_run": name}
+    return str(client.create_run(experiment, tags=tags, run_name=name).info.run_id)
 
 
 def connect(uri: str) -> "MlflowClient":

@@ -51,6 +51,12 @@ def test_a_verdict_of_no_exits_with_3_and_its_document(capsys):
     assert json.loads(capsys.readouterr().out)["verdict"] == "keep"
 
 
+def test_a_pipeline_step_ends_well_and_leaves_the_verdict_in_a_file(tmp_path, capsys):
+    assert call("size=2", "--exit-zero", "--document", str(tmp_path / "a step" / "report.json")) == 0
+
+    assert (tmp_path / "a step" / "report.json").read_text() == capsys.readouterr().out
+
+
 def test_a_users_error_is_one_line_and_exits_with_2(capsys):
     assert call("size=3") == 2
 
@@ -75,7 +81,7 @@ def test_dry_run_prints_the_resolved_settings_and_does_nothing(capsys, monkeypat
 
     assert json.loads(capsys.readouterr().out) == {
         "out": "x",
-        "tracking": {"uri": "sqlite:///x.db", "experiment": "mine"},
+        "tracking": {"uri": "sqlite:///x.db", "experiment": "mine", "pipeline": None},
         "size": 5,
     }
 

@@ -51,6 +51,18 @@ def test_a_run_holds_what_the_job_recorded(tracking, tmp_path):
     assert [item.path for item in client.list_artifacts(run.run_id, "reports")] == ["reports/report.html"]
 
 
+def test_the_stages_of_a_pipeline_nest_below_its_run(tracking):
+    staged = tracking.model_copy(update={"pipeline": "2026-11-25"})
+    with tracked(staged, "preprocess", "chat") as first:
+        pass
+    with tracked(staged, "train", "tuned") as second:
+        pass
+
+    client = connect(tracking.uri)
+    (parent,) = {client.get_run(run.run_id).data.tags["mlflow.parentRunId"] for run in (first, second)}
+    assert (client.get_run(parent).info.run_name, client.get_run(parent).info.status) == ("2026-11-25", "FINISHED")
+
+
 def test_a_job_that_fails_leaves_a_failed_run(tracking):
     with pytest.raises(ZeroDivisionError), tracked(tracking, "train", "broken") as run:
         1 / 0  # noqa: B018
