@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from llmops_shared.contracts.document import Contract, Reference, Value
 from llmops_shared.contracts.engine import Adapter, EngineName, EngineSettings, ServedModel
+from llmops_shared.contracts.retrieval import RetrievalSettings
 
 
 class Variant(Value):
@@ -43,13 +44,11 @@ class Variant(Value):
         return self
 
 
-class Retrieval(Value):
+class Retrieval(RetrievalSettings):
     """Where context for an answer comes from."""
 
     index: Reference
     """The RetrievalIndex."""
-    num_chunks: int = Field(default=3, ge=1)
-    """Chunks put in front of a question that asks for context."""
 
 
 class Capture(Value):

@@ -22,9 +22,11 @@ class RetrievedChunk(Value):
     chunk_id: str
     """Its id in the index."""
     score: float
-    """Cosine similarity to the question, -1 to 1."""
+    """Cosine similarity to the question, -1 to 1; of Kendra its confidence: 1, 0.75, 0.5, 0.25, or 0 where it has none."""
     num_tokens: int = Field(ge=0)
     """Its length in tokens of the served model."""
+    rerank_score: float | None = None
+    """What the reranker gave it; None: there was none."""
 
 
 class RetrievalTrace(Value):
@@ -38,6 +40,12 @@ class RetrievalTrace(Value):
     """Time to embed the question."""
     search_ms: float = Field(ge=0)
     """Time to search the index."""
+    rerank_ms: float | None = Field(default=None, ge=0)
+    """Time of the reranker; None: there was none."""
+    num_found: int | None = Field(default=None, ge=0)
+    """Chunks that the search gave, before those were left out that did not fit; None in lines that are older than this field."""
+    refused: bool = False
+    """True: nothing was found, and the answer is the refusal that the endpoint says for that."""
 
 
 class Exchange(Value):
