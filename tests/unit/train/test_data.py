@@ -54,7 +54,7 @@ def test_packed_documents_get_the_logits_they_get_alone(pretrained: str, text: s
             input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=batch.attention_mask, use_cache=False
         ).logits[0]
         careless = model(input_ids=batch.input_ids, use_cache=False).logits[0]
-        documents = packed.document_ids[0]
+        documents = packed.take(ROW).document_ids[0]
         alone = [
             model(input_ids=batch.input_ids[:, documents == number], use_cache=False).logits[0] for number in range(1, documents.max() + 1)
         ]
@@ -82,7 +82,7 @@ def broken(text: str, tmp_path: object, table: dict[str, np.ndarray]) -> tuple[s
     ("table", "message"),
     [
         ({"input_ids": np.zeros((1, 64), np.uint16)}, "lacks document_ids"),
-        ({"input_ids": np.zeros((1, 32), np.uint16), "document_ids": np.ones((1, 32), np.uint16)}, "expected rows of 64"),
+        ({"input_ids": np.zeros((1, 32), np.uint16), "document_ids": np.ones((1, 32), np.uint16)}, "expected 1 rows of 64"),
         ({"input_ids": np.full((1, 64), 9999, np.uint16), "document_ids": np.ones((1, 64), np.uint16)}, "holds token 9999"),
     ],
 )
@@ -90,7 +90,7 @@ def test_a_shard_that_is_not_what_its_manifest_says_is_named(
     text: str, tmp_path: object, table: dict[str, np.ndarray], message: str
 ) -> None:
     with pytest.raises(LlmopsError, match=message):
-        read_split(*broken(text, tmp_path, table), "train")
+        read_split(*broken(text, tmp_path, table), "train").take(ROW)
 
 
 def test_missing_splits_and_shards_are_named(text: str, tmp_path: object) -> None:

@@ -5,6 +5,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from llmops_shared.config import Config, JobConfig
+from llmops_train.feed_config import FeedConfig
 
 
 class ArchitectureConfig(Config):
@@ -93,6 +94,8 @@ class TrainConfig(JobConfig):
     """The adapter; `method: lora` only."""
     optimizer: OptimizerConfig = Field(default=OptimizerConfig())
     """Optimizer and schedule."""
+    feed: FeedConfig = Field(default=FeedConfig())
+    """How the data reaches the trainer."""
     batch_sequences: int = Field(default=8, ge=1)
     """Packed sequences in one step."""
     num_epochs: float | None = Field(default=None, gt=0)

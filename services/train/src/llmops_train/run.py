@@ -26,7 +26,7 @@ def run(config: TrainConfig) -> TrainingRun:
     manifest = read_document(place, DatasetManifest)
     source = identify(config.model) if config.model else None
     inputs = {"dataset": digest_of(place, DatasetManifest)} | ({"model": source.sha256} if source else {})
-    kept = finished(config, TrainingRun, inputs)
+    kept = finished(identity(config), TrainingRun, inputs)
     if kept is not None:
         return kept
     check_view(config, place, manifest)
@@ -34,12 +34,12 @@ def run(config: TrainConfig) -> TrainingRun:
     import torch  # these take seconds, which a kept run need not
 
     from llmops_train.checkpoint import Checkpoint
-    from llmops_train.data import read_split
+    from llmops_train.data import open_splits
     from llmops_train.loop import train
     from llmops_train.model import count_parameters
     from llmops_train.optimizer import make_optimizers
 
-    packed, validation = read_split(place, manifest, "train"), read_split(place, manifest, "validation")
+    packed, validation = open_splits(config, place, manifest)
     torch.set_num_threads(config.num_threads or torch.get_num_threads())
     tokenizer_folder = fetch_tokenizer(place, manifest)
     model = make_model(config, source, tokenizer_folder, manifest)
@@ -94,9 +94,14 @@ def check_view(config: TrainConfig, place: str, manifest: DatasetManifest) -> No
         )
 
 
+def identity(config: TrainConfig) -> TrainConfig:
+    """The settings that decide the result: not by which way the data comes."""
+    return config.model_copy(update={"feed": config.feed.identity()})
+
+
 def request_digest(config: TrainConfig, inputs: dict[str, str]) -> str:
     """Digest of everything that decides the result: a checkpoint belongs to one such request."""
-    request = {"settings": config.model_dump(mode="json", exclude={"out", "tracking"}), "inputs": inputs}
+    request = {"settings": identity(config).model_dump(mode="json", exclude={"out", "tracking"}), "inputs": inputs}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
