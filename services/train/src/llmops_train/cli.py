@@ -9,15 +9,24 @@ from typing import TYPE_CHECKING, Any
 from llmops_shared.command import Verb, run_command
 from llmops_train.config import PackageConfig, TrainConfig
 from llmops_train.evaluation.config import CompareConfig, EvaluateConfig
+from llmops_train.feed_config import FeedServerConfig
+from llmops_train.streams import chatter_on_stderr
 
 if TYPE_CHECKING:
     from llmops_shared.contracts import ModelPackage, Report, TrainingRun
 
 
-def train(config: TrainConfig) -> "TrainingRun":
+def train(config: TrainConfig) -> "TrainingRun | None":
+    from llmops_train.interruption import Interrupted
+    from llmops_train.parallel.world import world_of
     from llmops_train.run import run
 
-    return run(config)
+    try:
+        with chatter_on_stderr():
+            return run(config, world_of(os.environ))
+    except Interrupted as interrupted:
+        print(f"llmops-train run: {interrupted}", file=sys.stderr)
+        return None
 
 
 def evaluate(config: EvaluateConfig) -> "Report":
@@ -35,7 +44,14 @@ def compare(config: CompareConfig) -> "Report":
 def package(config: PackageConfig) -> "ModelPackage":
     from llmops_train.package import package
 
-    return package(config)
+    with chatter_on_stderr():
+        return package(config)
+
+
+def feed(config: FeedServerConfig) -> None:
+    from llmops_train.feed.server import serve
+
+    serve(config)
 
 
 VERBS: list[Verb[Any]] = [
@@ -54,6 +70,7 @@ VERBS: list[Verb[Any]] = [
         compare,
         refuses=lambda report: report.verdict == "worse",
     ),
+    Verb("feed", "read and collate data for the training hosts of a heterogeneous cluster, until they are done", FeedServerConfig, feed),
     Verb("package", "make the folder a server loads, test it and write a ModelPackage", PackageConfig, package),
 ]
 

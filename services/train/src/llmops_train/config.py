@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from llmops_shared.config import Config, JobConfig
 from llmops_train.feed_config import FeedConfig
+from llmops_train.parallel_config import ParallelConfig
 
 
 class ArchitectureConfig(Config):
@@ -96,8 +97,14 @@ class TrainConfig(JobConfig):
     """Optimizer and schedule."""
     feed: FeedConfig = Field(default=FeedConfig())
     """How the data reaches the trainer."""
+    parallel: ParallelConfig = Field(default=ParallelConfig())
+    """How the run is split over processes; it changes results in the last digits only."""
     batch_sequences: int = Field(default=8, ge=1)
-    """Packed sequences in one step."""
+    """Packed sequences in one step, over all processes."""
+    micro_batch_sequences: int | None = Field(default=None, ge=1)
+    """Sequences a process computes at a time, gradients adding up to the step's; none: all it has, or one part for each pipeline stage."""
+    gradient_checkpointing: bool = Field(default=False)
+    """Keeps one activation a block and computes the others again in the backward pass: a third more work, a fraction of the memory."""
     num_epochs: float | None = Field(default=None, gt=0)
     """Length of training in passes over the train split; exactly one of num_epochs, max_steps, max_tokens."""
     max_steps: int | None = Field(default=None, ge=1)
@@ -116,6 +123,12 @@ class TrainConfig(JobConfig):
     """Steps between two measurements of the validation loss; none: only at the end."""
     checkpoint_every_steps: int = Field(default=200, ge=1)
     """Steps between two checkpoints; a stopped run goes on from the last."""
+    keep_checkpoints: int = Field(default=2, ge=1)
+    """Checkpoints kept; a damaged one is passed over for the one before."""
+    checkpoint_uri: str | None = Field(default=None, min_length=1)
+    """Folder of the checkpoints, which all nodes see; none: `<out>/checkpoint`. In SageMaker's containers `/opt/ml/checkpoints`."""
+    checkpoint_scratch: str | None = Field(default=None, min_length=1)
+    """Folder on each node's disk, for files on their way to S3; none: the system's folder for temporary files."""
 
     @model_validator(mode="after")
     def check_method(self) -> Self:
@@ -131,6 +144,18 @@ class TrainConfig(JobConfig):
             raise ValueError(f"lora describes an adapter, which method {self.method} does not have; use method lora")
         if self.method == "lora" and self.optimizer.kind == "muon":
             raise ValueError("optimizer.kind muon is for weight matrices, not for the thin matrices of an adapter; use adamw")
+        return self
+
+    @model_validator(mode="after")
+    def check_parallel(self) -> Self:
+        parallel = self.parallel
+        sharded = parallel.engine in ("fsdp2", "deepspeed", "smp")
+        if sharded and self.optimizer.kind == "muon":
+            raise ValueError(
+                f"optimizer.kind muon works on whole matrices, which parallel.engine {parallel.engine} splits; use adamw, or ddp"
+            )
+        if parallel.tensor * parallel.pipeline > 1 and self.method not in ("pretrain", "full"):
+            raise ValueError(f"parallel.tensor and parallel.pipeline split a model of method pretrain or full, not of {self.method}")
         return self
 
     @model_validator(mode="after")

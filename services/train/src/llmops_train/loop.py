@@ -4,14 +4,19 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import NoReturn
 
+import numpy as np
 import torch  # noqa: TID253 - this module is imported late
 
 from llmops_shared.errors import LlmopsError
 from llmops_train.checkpoint import Checkpoint, Progress, Window
 from llmops_train.config import OptimizerConfig, TrainConfig
-from llmops_train.data import IGNORED, Batch, Order, Packed, in_order, make_batch
+from llmops_train.data import Order, Sequences
+from llmops_train.interruption import Interrupted, Stop
+from llmops_train.loss import count_targets
+from llmops_train.parallel.engine import Engine
+from llmops_train.parallel.share import my_batches
 from llmops_train.schedule import rate
 
 logger = logging.getLogger(__name__)
@@ -22,45 +27,64 @@ Log = Callable[[dict[str, float], int], None]
 
 
 def train(
-    model: Any,
-    optimizers: list[torch.optim.Optimizer],
-    packed: Packed,
-    validation: Packed,
+    engine: Engine,
+    packed: Sequences,
+    validation: Sequences,
     config: TrainConfig,
     checkpoint: Checkpoint,
     log: Log,
+    stop: Stop | None = None,
 ) -> Progress:
-    """Trains from the checkpoint, or from the start, to the last step. `log` gets each point of the curves, earlier ones first."""
+    """Trains from the checkpoint, or from the start, to the last step. `log` gets each point of the curves, earlier ones first.
+
+    Raises Interrupted, after a complete checkpoint, when `stop` asks for it on any process.
+    """
     num_steps = plan_steps(config, packed)
-    order = Order(len(packed), config.batch_sequences, config.seed)
-    progress = checkpoint.restore(model, optimizers)
+    order = Order(packed, config.batch_sequences, config.seed)
+    progress = checkpoint.restore(engine)
     for step, figures in progress.curve:
         log(figures, step)
     meter = Meter(num_steps, progress.step)
-    model.train()
-    while progress.step < num_steps:
-        began = time.perf_counter()
-        share = set_rates(optimizers, config.optimizer, progress.step, num_steps)
-        batch = make_batch(packed, order.rows(progress.step))
-        loss, grad_norm = take_step(model, optimizers, batch, config, progress.step + 1)
-        count(progress, loss, batch.num_tokens, time.perf_counter() - began)
-        meter.show(progress.step, loss, batch.num_tokens)
+    saved = progress.step
+    engine.learn(True)
+    try:
+        while progress.step < num_steps:
+            began = time.perf_counter()
+            share = set_rates(engine.optimizers, config.optimizer, progress.step, num_steps)
+            taken = take_step(engine, packed, order, config, checkpoint, progress.step, stop)
+            if taken is None:
+                end_early(engine, checkpoint, progress, saved)
+            loss, grad_norm, num_tokens = taken
+            count(progress, loss, num_tokens, time.perf_counter() - began)
+            meter.show(progress.step, loss, num_tokens)
 
-        last = progress.step == num_steps
-        figures = {}
-        if last or progress.step % config.log_every_steps == 0:
-            figures = {**close(progress), "learning_rate": share * config.optimizer.learning_rate, "grad_norm": grad_norm}
-        if last or (config.validate_every_steps and progress.step % config.validate_every_steps == 0):
-            figures["validation_loss"] = mean_loss(model, validation, config)
-        if figures:
-            progress.curve.append((progress.step, figures))
-            log(figures, progress.step)
-        if not last and progress.step % config.checkpoint_every_steps == 0:
-            checkpoint.save(model, optimizers, progress)
+            last = progress.step == num_steps
+            figures = {}
+            if last or progress.step % config.log_every_steps == 0:
+                figures = {**close(progress), "learning_rate": share * config.optimizer.learning_rate, "grad_norm": grad_norm}
+            if last or (config.validate_every_steps and progress.step % config.validate_every_steps == 0):
+                figures["validation_loss"] = mean_loss(engine, validation, config)
+            if figures:
+                progress.curve.append((progress.step, figures))
+                log(figures, progress.step)
+            if not last and progress.step % config.checkpoint_every_steps == 0:
+                saved = progress.step
+                checkpoint.save(engine.state(), progress)
+        checkpoint.finish()
+    finally:
+        checkpoint.wait()
     return progress
 
 
-def plan_steps(config: TrainConfig, packed: Packed) -> int:
+def end_early(engine: Engine, checkpoint: Checkpoint, progress: Progress, saved: int) -> NoReturn:
+    """Completes a checkpoint of where the run is, and ends it."""
+    if progress.step > saved:
+        checkpoint.save(engine.state(), progress)
+    checkpoint.finish()
+    raise Interrupted(progress.step)
+
+
+def plan_steps(config: TrainConfig, packed: Sequences) -> int:
     """Steps of the whole run; tokens count by the average sequence, so that the schedule knows its end."""
     if config.max_steps is not None:
         return config.max_steps
@@ -79,49 +103,52 @@ def set_rates(optimizers: list[torch.optim.Optimizer], config: OptimizerConfig, 
     return share
 
 
-def take_step(model: Any, optimizers: list[torch.optim.Optimizer], batch: Batch, config: TrainConfig, step: int) -> tuple[float, float]:
-    """One optimizer step: the mean loss of the batch and the length of its gradient. Raises LlmopsError when they are not finite."""
-    losses, num_targets = summed_loss(model, batch, config)
+def take_step(
+    engine: Engine, packed: Sequences, order: Order, config: TrainConfig, checkpoint: Checkpoint, step: int, stop: Stop | None
+) -> tuple[float, float, int] | None:
+    """One optimizer step: mean loss of the batch, length of its gradient, and tokens. None when some process is asked to stop.
+
+    Raises LlmopsError when loss or gradient are not finite.
+    """
+    mesh = engine.mesh
+    # dropout depends on seed, step and share alone, so that a resumed run has the same
+    torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + mesh.data_rank)
+    batches = my_batches(packed, order.rows(step), config, mesh)
+    counted = float(mesh.counts)
+    targets, tokens = sum(map(count_targets, batches)), sum(batch.num_tokens for batch in batches)
+    num_targets, num_tokens, stops = mesh.total([counted * targets, counted * tokens, float(stop is not None and stop.asked)])
+    if stops:
+        return None
     if num_targets == 0:  # a batch of chats can be all question; there is nothing to learn from it
-        return 0.0, 0.0
-    loss = losses / num_targets
-    loss.backward()  # type: ignore[no-untyped-call]
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    grad_norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.max_grad_norm, foreach=True))
-    if not (math.isfinite(loss.item()) and math.isfinite(grad_norm)):
+        return 0.0, 0.0, int(num_tokens)
+    mine = engine.backward(batches, int(num_targets))
+    loss = mesh.total([counted * mine])[0]
+    if math.isfinite(loss):
+        checkpoint.settle()
+        grad_norm = engine.update()
+    else:
+        grad_norm = math.nan
+    if not math.isfinite(grad_norm):
         raise LlmopsError(
-            f"step {step}: the loss is {loss.item():.4g} and its gradient {grad_norm:.4g}, so training has diverged; lower "
+            f"step {step + 1}: the loss is {loss:.4g} and its gradient {grad_norm:.4g}, so training has diverged; lower "
             f"optimizer.learning_rate (now {config.optimizer.learning_rate:g}) or raise optimizer.warmup_share, with another out="
         )
-    for optimizer in optimizers:
-        optimizer.step()
-        optimizer.zero_grad()
-    return loss.item(), grad_norm
+    return loss, grad_norm, int(num_tokens)
 
 
-def summed_loss(model: Any, batch: Batch, config: TrainConfig) -> tuple[torch.Tensor, int]:
-    """Cross-entropy in nats over all targets of a batch, and their number."""
-    learnt = batch.labels != IGNORED
-    # The output embedding is up to half of a small model's arithmetic, and in chats most tokens are no targets
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda module, inputs: (inputs[0][learnt],))
-    try:
-        with torch.autocast("cpu", torch.bfloat16, enabled=config.dtype == "bfloat16"):
-            logits = model(
-                input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=batch.attention_mask, use_cache=False
-            ).logits
-    finally:
-        hook.remove()
-    labels = batch.labels[learnt]
-    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), labels.numel()
-
-
-@torch.no_grad()
-def mean_loss(model: Any, packed: Packed, config: TrainConfig) -> float:
+def mean_loss(engine: Engine, validation: Sequences, config: TrainConfig) -> float:
     """Loss a target over a whole split, in nats."""
-    model.eval()
-    results = [summed_loss(model, batch, config) for batch in in_order(packed, config.batch_sequences)]
-    model.train()
-    return float(sum(loss.item() for loss, _ in results)) / sum(number for _, number in results)
+    mesh, loss, number = engine.mesh, 0.0, 0
+    engine.learn(False)
+    for start in range(0, len(validation), config.batch_sequences):
+        rows = np.arange(start, min(start + config.batch_sequences, len(validation)))
+        for batch in my_batches(validation, rows, config, mesh):
+            summed, targets = engine.measure(batch)
+            loss, number = loss + summed, number + targets
+    engine.learn(True)
+    counted = float(mesh.counts)
+    loss, total = mesh.total([counted * loss, counted * number])
+    return loss / total
 
 
 def count(progress: Progress, loss: float, num_tokens: int, seconds: float) -> None:

@@ -6,38 +6,58 @@ import json
 import logging
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from llmops_shared.config import Tracking
 from llmops_shared.contracts import DatasetManifest, Part, TrainingRun
 from llmops_shared.contracts.run import BaseModelSource
 from llmops_shared.documents import document_uri, read_document, refer, store_part, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.resume import digest_of, finished
-from llmops_shared.tracking import tracked
+from llmops_shared.store import exists, join, store_for
+from llmops_shared.tracking import Run, tracked
 from llmops_train.config import TrainConfig
+from llmops_train.interruption import Stop, stoppable
+from llmops_train.parallel.world import World
 from llmops_train.source import Source, fetch_tokenizer, identify, open_source
+
+if TYPE_CHECKING:
+    from llmops_train.checkpoint import Checkpoint
+    from llmops_train.parallel.mesh import Mesh
 
 logger = logging.getLogger(__name__)
 
+ALONE = World()
 
-def run(config: TrainConfig) -> TrainingRun:
-    """Trains as the config says; a finished run is kept, an interrupted one goes on from its checkpoint."""
+
+def run(config: TrainConfig, world: World = ALONE) -> TrainingRun | None:
+    """Trains as the config says; a finished run is kept, an interrupted one goes on from its checkpoint.
+
+    Of several processes all train and the first returns the document. Raises Interrupted on SIGTERM, after a complete checkpoint.
+    """
+    with stoppable() as stop:
+        return train_all(config, world, stop)
+
+
+def train_all(config: TrainConfig, world: World, stop: Stop) -> TrainingRun | None:
+    """The job itself."""
     place = document_uri(config.dataset, DatasetManifest)
     manifest = read_document(place, DatasetManifest)
     source = identify(config.model) if config.model else None
     inputs = {"dataset": digest_of(place, DatasetManifest)} | ({"model": source.sha256} if source else {})
-    kept = finished(identity(config), TrainingRun, inputs)
-    if kept is not None:
+    kept = finished(identity(config), TrainingRun, inputs) if world.is_first else None
+    if kept is not None or exists(document_uri(config.out, TrainingRun)):
         return kept
     check_view(config, place, manifest)
 
     import torch  # these take seconds, which a kept run need not
 
-    from llmops_train.checkpoint import Checkpoint
     from llmops_train.data import open_splits
     from llmops_train.loop import train
+    from llmops_train.loss import summed_loss
     from llmops_train.model import count_parameters
-    from llmops_train.optimizer import make_optimizers
+    from llmops_train.parallel.engine import make_engine
+    from llmops_train.parallel.mesh import joined
 
     packed, validation = open_splits(config, place, manifest)
     torch.set_num_threads(config.num_threads or torch.get_num_threads())
@@ -46,13 +66,22 @@ def run(config: TrainConfig) -> TrainingRun:
     total, trainable = count_parameters(model), count_parameters(model, trainable=True)
     logger.info("%s: %s parameters, %s of them trained", config.name, f"{total:,}", f"{trainable:,}")
 
-    with tracked(config.tracking, "train", config.name) as tracking:
+    with (
+        joined(config.parallel, world) as mesh,
+        tracked(config.tracking if world.is_first else Tracking(), "train", config.name) as tracking,
+    ):
         parameters = {"num_parameters": total, "num_trainable_parameters": trainable, "parent": inputs.get("model", "")[:12]}
         tracking.parameters({**config.model_dump(exclude={"out", "tracking"}, exclude_none=True), **parameters})
         tracking.dataset(manifest, place, inputs["dataset"], "training")
-        checkpoint = Checkpoint(config.out, request_digest(config, inputs))
-        progress = train(model, make_optimizers(model, config.optimizer), packed, validation, config, checkpoint, tracking.metrics)
-        weights = store_weights(config, model, tokenizer_folder)
+        engine = make_engine(model, summed_loss, config, mesh)
+        if config.parallel.engine != "none" and world.is_first:
+            keep_layout(config, engine.proof(), tracking)
+        checkpoint = open_checkpoint(config, request_digest(config, inputs), mesh)
+        progress = train(engine, packed, validation, config, checkpoint, tracking.metrics, stop)
+        trained = engine.whole(lambda: make_model(config, source, tokenizer_folder, manifest))
+        if trained is None:
+            return None
+        weights = store_weights(config, trained, tokenizer_folder)
         figures = progress.curve[-1][1]
         document = TrainingRun(
             name=config.name,
@@ -95,8 +124,38 @@ def check_view(config: TrainConfig, place: str, manifest: DatasetManifest) -> No
 
 
 def identity(config: TrainConfig) -> TrainConfig:
-    """The settings that decide the result: not by which way the data comes."""
-    return config.model_copy(update={"feed": config.feed.identity()})
+    """The settings that decide the result: not how the data comes, how processes share the work, or where it is saved meanwhile."""
+    defaults = {name: TrainConfig.model_fields[name].default for name in MEANS}
+    return config.model_copy(update={"feed": config.feed.identity(), **defaults})
+
+
+MEANS = (
+    "parallel",
+    "micro_batch_sequences",
+    "gradient_checkpointing",
+    "checkpoint_every_steps",
+    "keep_checkpoints",
+    "checkpoint_uri",
+    "checkpoint_scratch",
+)
+
+
+def keep_layout(config: TrainConfig, layout: dict[str, Any], tracking: Run) -> None:
+    """Keeps what the engine derived from the settings, with the run and in MLflow."""
+    content = json.dumps(layout, indent=2, sort_keys=True).encode() + b"\n"
+    store_for(config.out).write(join(config.out, "parallel.json"), content)
+    tracking.parameters({"layout": layout})
+
+
+def open_checkpoint(config: TrainConfig, request: str, mesh: "Mesh") -> "Checkpoint":
+    """The run's checkpoints, written by the mesh's processes together."""
+    from llmops_train.checkpoint import Checkpoint
+    from llmops_train.checkpoint.team import Team
+
+    world = mesh.world
+    team = Team(world.rank, world.size, world.local_rank, world.local_size, mesh.control, mesh.background)
+    folder = config.checkpoint_uri or join(config.out, "checkpoint")
+    return Checkpoint(folder, request, team, config.keep_checkpoints, config.checkpoint_scratch)
 
 
 def request_digest(config: TrainConfig, inputs: dict[str, str]) -> str:

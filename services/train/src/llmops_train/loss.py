@@ -1,0 +1,34 @@
+"""The loss of a batch: next tokens, in nats."""
+
+from typing import Any
+
+import torch  # noqa: TID253 - this module is imported late
+
+from llmops_train.config import TrainConfig
+from llmops_train.data import IGNORED, Batch
+
+
+def summed_loss(model: Any, batch: Batch, config: TrainConfig) -> tuple[torch.Tensor, int]:
+    """Cross-entropy in nats over all targets of a batch, and their number."""
+    learnt = batch.labels != IGNORED
+    # The output embedding is up to half of a small model's arithmetic, and in chats most tokens are no targets
+    hook = model.get_output_embeddings().register_forward_pre_hook(lambda module, inputs: (inputs[0][learnt],))
+    try:
+        with autocast(batch.input_ids.device, config):
+            logits = model(
+                input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=batch.attention_mask, use_cache=False
+            ).logits
+    finally:
+        hook.remove()
+    labels = batch.labels[learnt]
+    return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), labels.numel()
+
+
+def autocast(device: torch.device, config: TrainConfig) -> torch.autocast:
+    """The arithmetic of `dtype`."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
+
+
+def count_targets(batch: Batch) -> int:
+    """The number `summed_loss` will give, known before the forward pass: the loss of a step is a mean over all its micro batches."""
+    return int((batch.labels != IGNORED).sum())

@@ -1,0 +1,1 @@
+"""How a run is split over processes: one engine object that the loop drives, whatever is behind it."""
