@@ -30,7 +30,9 @@ class ModelPackage(Contract):
     evaluation: Reference | None
     """The evaluation Report of that run."""
     layout: Literal["merged", "adapter"]
-    """`merged`: one full model directory. `adapter`: a full base model in `model/` and the LoRA adapter in `adapter/`."""
+    """`merged`: one full model directory. `adapter`: a full base model in `model/` and the adapter, as peft writes it, in `adapter/`."""
+    mergeable: bool = Field(default=True)
+    """Whether the adapter can be part of the weights. One that cannot (prompt and prefix tuning, LLaMA-Adapter) needs an engine that knows peft's."""
     files: list[Part]
     """Everything under `model/` (and `adapter/`): safetensors, config, tokenizer with its chat template."""
     architecture: str

@@ -25,7 +25,7 @@ class TrainingRun(Contract):
     """What this document is."""
     name: str
     """Name of the run, as it appears in MLflow."""
-    method: Literal["pretrain", "full", "lora"]
+    method: Literal["pretrain", "full", "lora", "qlora", "prompt_tuning", "prefix_tuning", "llama_adapter", "dpo"]
     """How the weights were changed."""
     dataset: Reference
     """The DatasetManifest it was trained on."""
@@ -34,7 +34,7 @@ class TrainingRun(Contract):
     base_model: BaseModelSource | None
     """The outside model it started from; None for a model from scratch or one with a `parent`."""
     weights: list[Part]
-    """Full model directory (safetensors, config, tokenizer), or the adapter alone if `method` is `lora`."""
+    """Full model directory (safetensors, config, tokenizer) below `model/`, or the adapter alone below `adapter/`."""
     num_parameters: int = Field(ge=1)
     """Parameters of the whole model."""
     num_trainable_parameters: int = Field(ge=1)
