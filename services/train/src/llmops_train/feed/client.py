@@ -36,11 +36,16 @@ class RemoteSequences:
         shape = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(arrangement).items()}
         self.hello = {"ask": "hello", "dataset": sha256(manifest.to_json()), "split": split, "arrangement": shape}
         self._pool = ThreadPoolExecutor(config.workers, thread_name_prefix="feed")
-        self._connections = threading.local()
+        self._connections: dict[tuple[int, str], socket.socket] = {}
+        """By thread and host."""
         self._ahead: dict[tuple[int, int, int], Future[Table]] = {}
         self._order: Order | None = None
         self._step: int | None = None
-        self._pool.submit(self.request, None, {"ask": "nothing"}).result()  # a feed of other data is refused before the model loads
+        try:
+            self._pool.submit(self.request, None, {"ask": "nothing"}).result()  # a feed of other data is refused before the model loads
+        except LlmopsError:
+            self.close()
+            raise
 
     def __len__(self) -> int:
         return self.arrangement.num_rows()
@@ -114,8 +119,7 @@ class RemoteSequences:
             if answer is None:
                 raise ConnectionError("the feed closed the connection")
         except OSError:
-            self._connections.__dict__.pop(server, None)
-            connection.close()
+            self._connections.pop((threading.get_ident(), server)).close()
             raise
         message, table = answer
         if "error" in message:
@@ -124,14 +128,20 @@ class RemoteSequences:
 
     def connection(self, server: str) -> socket.socket:
         """This thread's connection to a host, made and greeted when there is none."""
-        known: dict[str, socket.socket] = self._connections.__dict__
-        if server not in known:
-            connection = socket.create_connection(address(server), timeout=self.config.timeout_s)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            known[server] = connection
+        key = (threading.get_ident(), server)
+        if key not in self._connections:
+            self._connections[key] = socket.create_connection(address(server), timeout=self.config.timeout_s)
+            self._connections[key].setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.ask(server, self.hello)
-        return known[server]
+        return self._connections[key]
 
     def close(self) -> None:
-        """Ends the threads, whose connections close with them."""
+        """Ends the threads and their connections."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        while self._connections:
+            self._connections.popitem()[1].close()
+
+    def __del__(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        while self._connections:
+            self._connections.popitem()[1].close()

@@ -129,28 +129,28 @@ def read_safetensors_layout(where: str, head: bytes, wanted: Wanted) -> Safetens
 
 
 def read_tar_layout(where: str, head: bytes, wanted: Wanted) -> TarLayout:
-    """Reads the first sample of a tar file, whose key is its name up to the first dot, as WebDataset has it."""
+    """Reads the first sample of a tar file; what its members share, up to the first dot of the name, is its key, as WebDataset has it."""
     members: list[tuple[str, int, int, type[np.generic]]] = []
-    place, key = 0, None
-    while (member := member_at(where, head[place : place + RECORD])).isreg():
-        if key is None:
-            key = sample_key(member.name)
-        if sample_key(member.name) != key:
+    place, end, key = 0, 0, None
+    while any(head[place : place + RECORD]):  # a tar file ends with records of zeros
+        member = member_at(where, head[place : place + RECORD])
+        begin, place = place, place + RECORD + -(-member.size // RECORD) * RECORD
+        if place > len(head):
+            raise LlmopsError(f"{where}: a sample is over {HEAD_BYTES // 1024} KiB or lacks its end; write the tar files again")
+        if member.type == tarfile.XHDTYPE:  # times and long names of the next member, as webdataset's own writer has them
+            continue
+        if key is not None and sample_key(member.name) != key:
             break
+        key, end = sample_key(member.name), place
         if tensor_name(member.name) in wanted.names:
-            begin, kind = read_npy_header(f"{where}: {member.name}", head[place + RECORD :], wanted.length)
-            members.append((tensor_name(member.name), place, place + RECORD + begin, kind))
-        place += RECORD + -(-member.size // RECORD) * RECORD
-        if place + RECORD > len(head):
-            raise LlmopsError(f"{where}: its first sample is over {HEAD_BYTES // 1024} KiB, more than one sequence takes; write tar shards")
-        if not any(head[place : place + RECORD]):  # the end of a tar file with one sample
-            break
+            start, kind = read_npy_header(f"{where}: {member.name}", head[begin + RECORD : place], wanted.length)
+            members.append((tensor_name(member.name), begin, begin + RECORD + start, kind))
     lacking = set(wanted.names) - {name for name, _, _, _ in members}
     if lacking:
         raise LlmopsError(
             f"{where}: its samples lack {', '.join(sorted(lacking))}, which a {wanted.view} dataset has; write the tar files again"
         )
-    return TarLayout(tuple(members), place, wanted.length)
+    return TarLayout(tuple(members), end, wanted.length)
 
 
 def member_at(where: str, record: bytes) -> tarfile.TarInfo:

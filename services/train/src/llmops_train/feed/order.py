@@ -152,8 +152,3 @@ def count_within(lengths: NDArray[np.int64]) -> Rows:
     """[2, 3] gives [0, 1, 0, 1, 2]."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) - np.repeat(ends - lengths, lengths)
-
-
-def share(rows: Rows, rank: int, world_size: int) -> Rows:
-    """The rows of one data-parallel rank: consecutive ones, so that all ranks together are the step in order."""
-    return np.array_split(rows, world_size)[rank]
