@@ -97,6 +97,9 @@ $(CDKTF)/installed: Makefile $(ENVIRONMENT)/installed
 	@$(ENVIRONMENT)/bin/uv pip install --quiet --python $(CDKTF)/bin/python --no-deps -e terraform
 	@touch $@
 
+pipeline: setup ## start the pipeline: make pipeline ENV=dev MODEL=s3://... [RUN=name] [FOLLOW=1] [OFFLINE=1 SOURCE=dir]
+	@llmops-infra pipeline $(ENV) $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--parameter "Model=$(MODEL)") $(if $(FOLLOW),--follow) $(if $(OFFLINE),--offline) $(if $(SOURCE),--source "$(SOURCE)")
+
 bootstrap: setup ## make the bucket that keeps Terraform's state: make bootstrap ENV=dev
 	@llmops-infra bootstrap $(ENV)
 
@@ -106,4 +109,4 @@ wheels: setup ## the wheels of every package, in dist/
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
+.PHONY: pipeline scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean

@@ -49,7 +49,7 @@ def test_what_is_counted_is_what_is_synthesized(name: str, tmp_path: Path) -> No
     needs_node()
     endpoint = endpoint_document(variant("base"), variant("tuned", shadow=True))
     stacks = synthesize(name, tmp_path, endpoint)
-    environment = load_environment(str(EVERYTHING) if name == "full" else name, ["pipeline.schedule=null"])
+    environment = load_environment(str(EVERYTHING) if name == "full" else name)
     platform, serving = (synthesized(stacks[stack])["resource"] for stack in ("platform", "serving"))
 
     assert len(platform["aws_kms_key"]) == NUM_KEYS

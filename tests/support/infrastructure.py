@@ -15,12 +15,6 @@ ENVIRONMENT_NAMES = [*SHIPPED, "full"]
 
 Stacks = dict[str, Path]
 
-# each kind of step that starts instances, in the VPC
-STEPS = [
-    {"Name": "train", "Type": "Training", "Arguments": {"VpcConfig": {"Subnets": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}},
-    {"Name": "compare", "Type": "Processing", "Arguments": {"NetworkConfig": {"VpcConfig": {"Subnets": ["subnet-1"]}}}},
-]
-
 
 def variant(name: str, weight: float = 1.0, *, shadow: bool = False) -> Variant:
     """A variant with a package in S3."""
@@ -50,9 +44,6 @@ def synthesize(name: str, out: Path, endpoint: Endpoint | None = None) -> Stacks
     if endpoint:
         (out / "endpoint.json").write_bytes(endpoint.to_json())
         words += [f"serving.endpoint={out / 'endpoint.json'}", "max_monthly_usd=60000"]
-    if name == "full":
-        (out / "pipeline.json").write_text(json.dumps({"Version": "2020-12-01", "Steps": STEPS}))
-        words.append(f"pipeline.definition={out / 'pipeline.json'}")
     environment = load_environment(str(EVERYTHING) if name == "full" else name, words)
     return {stack: Path(folder) for stack, folder in synth(environment, out).stacks.items()}
 

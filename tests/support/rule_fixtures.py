@@ -49,6 +49,8 @@ MODEL: Block = {
     "primary_container": {"image": "1.dkr.ecr.eu-west-1.amazonaws.com/serve:0.38.0"},
     "vpc_config": {"subnets": ["subnet-1"], "security_group_ids": ["sg-1"]},
 }
+OPEN_STEP = {"Name": "package", "Type": "Processing", "Arguments": {}}
+GATE = {"Name": "gate", "Type": "Condition", "Arguments": {"Conditions": [], "IfSteps": [OPEN_STEP], "ElseSteps": []}}
 STEP = {"Name": "train", "Type": "Training", "Arguments": {"VpcConfig": {"Subnets": ["subnet-1"]}}}
 PIPELINE: Block = {
     "pipeline_definition": json.dumps({"Steps": [STEP]}),
@@ -135,6 +137,7 @@ CASES: dict[str, Case] = {
         [
             changed(PIPELINE, "parallelism_configuration", None),
             changed(PIPELINE, "pipeline_definition", json.dumps({"Steps": [{**STEP, "Arguments": {}}]})),
+            changed(PIPELINE, "pipeline_definition", json.dumps({"Steps": [STEP, GATE]})),
         ],
     ),
     "LLMOPS_7": (

@@ -1,13 +1,14 @@
 """`llmops-infra`: an environment's YAML to Terraform's JSON, and Terraform on both stacks in order."""
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llmops_infra.config import Environment, load_environment
-from llmops_shared.command import DONE, USER_ERROR, settings_help
-from llmops_shared.errors import LlmopsError
+from llmops_shared.command import DONE, USER_ERROR, VERDICT_NO, settings_help
+from llmops_shared.errors import LlmopsError, VerdictNo
 from llmops_shared.log import configure
 
 
@@ -25,6 +26,19 @@ def make_parser() -> argparse.ArgumentParser:
         command.add_argument("--offline", action="store_true", help="on a simulated AWS, without account and network")
         if verb != "plan":
             command.add_argument("--yes", action="store_true", help="do not ask before anything is changed")
+    pipeline = add_verb(verbs, "pipeline", run_pipeline, "start the pipeline from raw text to the next Endpoint document")
+    pipeline.add_argument(
+        "--run", dest="run_name", metavar="NAME", help="name of the execution, below which its documents lie (default: day and commit)"
+    )
+    pipeline.add_argument(
+        "--parameter", action="append", default=[], metavar="NAME=VALUE", help="a parameter: Source, Model, Baseline, ..."
+    )
+    pipeline.add_argument(
+        "--follow", action="store_true", help="show steps, logs and cost until it ends; 3 when its gate refuses the model"
+    )
+    pipeline.add_argument("--every", type=float, default=20.0, metavar="SECONDS", help="time between two looks of --follow")
+    pipeline.add_argument("--offline", action="store_true", help="run its steps on this machine, on a simulated AWS")
+    pipeline.add_argument("--source", metavar="DIR", help="raw text that --offline puts where the parameter Source points")
     add_verb(verbs, "bootstrap", run_bootstrap, "make the bucket that keeps Terraform's state")
     return parser
 
@@ -57,13 +71,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure(arguments.log_json, rank=0)
     try:
         environment = load_environment(arguments.environment, [*arguments.settings, *rest])
-        if arguments.dry_run:
+        if arguments.dry_run and arguments.verb != "pipeline":
             print(environment.model_dump_json(indent=2))
             return DONE
         arguments.run(environment, arguments)
     except LlmopsError as error:
         print(f"llmops-infra {arguments.verb}: {error}", file=sys.stderr)
-        return USER_ERROR
+        return VERDICT_NO if isinstance(error, VerdictNo) else USER_ERROR
     return DONE
 
 
@@ -101,6 +115,37 @@ def run_terraform(environment: Environment, arguments: argparse.Namespace) -> No
     synthesis = synth(environment, out_folder(environment, arguments))
     stacks = {name: Path(folder) for name, folder in synthesis.stacks.items()}
     run(arguments.verb, environment, stacks, offline=arguments.offline, ask=not getattr(arguments, "yes", True))
+
+
+def run_pipeline(environment: Environment, arguments: argparse.Namespace) -> None:
+    """Starts an execution and prints it; `--follow` waits for its end, `--offline` runs it here."""
+    from llmops_infra.sagemaker import default_run, follow, start, start_request
+
+    if not environment.pipeline.recipes:
+        raise LlmopsError(f"{environment.name} has no pipeline: describe its stages in pipeline.recipes")
+    wrong = [word for word in arguments.parameter if "=" not in word]
+    if wrong:
+        raise LlmopsError(f"--parameter {wrong[0]}: parameters are written NAME=VALUE")
+    parameters, run = dict(word.split("=", 1) for word in arguments.parameter), arguments.run_name or default_run()
+    if "Model" not in parameters and not environment.pipeline.model:
+        raise LlmopsError("the pipeline starts from no model: give --parameter Model=s3://..., or set pipeline.model")
+    if arguments.dry_run:
+        print(json.dumps({"StartPipelineExecution": start_request(environment, run, parameters)}, indent=2))
+        return
+    if arguments.offline:
+        from llmops_infra.pipeline_offline import run_offline
+        from llmops_infra.synth import synth
+
+        folder = out_folder(environment, arguments)
+        stack = Path(synth(environment, folder).stacks["platform"])
+        started = run_offline(
+            environment, stack, folder / "pipeline", run, parameters, Path(arguments.source) if arguments.source else None
+        )
+    else:
+        started = start(environment, run, parameters)
+        if arguments.follow:
+            started = follow(environment, started, lambda line: print(line, file=sys.stderr), arguments.every)
+    print(started.model_dump_json(indent=2))
 
 
 def run_bootstrap(environment: Environment, arguments: argparse.Namespace) -> None:

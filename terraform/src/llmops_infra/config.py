@@ -9,13 +9,13 @@ from typing import Self
 from pydantic import Field, field_validator, model_validator
 
 from llmops_infra import hardware
+from llmops_infra.pipeline_settings import Pipeline
 from llmops_infra.serving_settings import Serving
 from llmops_infra.settings import (
     GitHub,
     Monitoring,
     Network,
     People,
-    Pipeline,
     Preprocessing,
     Retrieval,
     State,

@@ -5,7 +5,11 @@ import json
 from cdktn_provider_aws.budgets_budget import BudgetsBudget, BudgetsBudgetCostFilter, BudgetsBudgetNotification
 from cdktn_provider_aws.cloudwatch_dashboard import CloudwatchDashboard
 from cdktn_provider_aws.cloudwatch_event_rule import CloudwatchEventRule
-from cdktn_provider_aws.cloudwatch_event_target import CloudwatchEventTarget
+from cdktn_provider_aws.cloudwatch_event_target import (
+    CloudwatchEventTarget,
+    CloudwatchEventTargetSagemakerPipelineTarget,
+    CloudwatchEventTargetSagemakerPipelineTargetPipelineParameterListStruct,
+)
 from cdktn_provider_aws.cloudwatch_metric_alarm import CloudwatchMetricAlarm
 from constructs import Construct
 
@@ -146,7 +150,17 @@ class Monitoring(Construct):
         )
         CloudwatchEventTarget(self, "tell", rule=rule.name, target_id="tell", arn=self._topic_arn)
         if pipeline_arn:
-            CloudwatchEventTarget(self, "retrain", rule=rule.name, target_id="retrain", arn=pipeline_arn, role_arn=role_arn)
+            # the id of the event names the execution: an event that is delivered twice starts nothing new
+            run = CloudwatchEventTargetSagemakerPipelineTargetPipelineParameterListStruct(name="Run", value="$.id")
+            CloudwatchEventTarget(
+                self,
+                "retrain",
+                rule=rule.name,
+                target_id="retrain",
+                arn=pipeline_arn,
+                role_arn=role_arn,
+                sagemaker_pipeline_target=CloudwatchEventTargetSagemakerPipelineTarget(pipeline_parameter_list=[run]),
+            )
 
     def _watch_cost(self) -> None:
         environment = self._environment

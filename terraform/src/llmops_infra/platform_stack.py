@@ -13,10 +13,12 @@ from llmops_infra.keys import Keys
 from llmops_infra.monitoring import Monitoring
 from llmops_infra.network import Network
 from llmops_infra.outputs import write_outputs
-from llmops_infra.pipeline import Pipeline
+from llmops_infra.pipeline import Pipeline, serving_image
+from llmops_infra.pipeline_definition import Places
+from llmops_infra.pipeline_steps import Place, parameter
 from llmops_infra.preprocessing import Preprocessing
 from llmops_infra.registry import Registry
-from llmops_infra.schedule import CREATE_PROCESSING_JOB, Schedules, monitor_job
+from llmops_infra.schedule import CREATE_PROCESSING_JOB, START_PIPELINE, Schedules, monitor_job, start_execution
 from llmops_infra.stack import Stack
 from llmops_infra.storage import DATASETS_PATH, Buckets, Lustre
 from llmops_infra.tracking import Tracking
@@ -66,7 +68,7 @@ class PlatformStack(Stack):
             buckets=self.buckets,
             lustre=self.lustre,
             topic_arn=self.alerts.topic.arn,
-            pipeline_arn=self.pipeline.pipeline.arn if self.pipeline else None,
+            pipeline_arn=self.pipeline.pipeline.arn if self.pipeline and environment.pipeline.model else None,
             events_role_arn=self.identity.events.arn,
         )
         write_outputs(self, {**self._always(), **self.switched})
@@ -89,11 +91,49 @@ class PlatformStack(Stack):
         return {"file_system": {"id": made.id, "mount_name": made.mount_name, "datasets_path": DATASETS_PATH}}
 
     def _pipeline(self) -> dict[str, Any]:
+        environment, buckets = self.environment, self.buckets
         self.pipeline: Pipeline | None = None
-        if not (definition := self.environment.pipeline.definition):
+        if not environment.pipeline.recipes:
             return {"pipeline": None}
-        role_arn = self.identity.pipeline.arn
-        self.pipeline = Pipeline(self, "pipeline", environment=self.environment, definition=definition, role_arn=role_arn)
+        folders = {
+            "raw": buckets.raw.uri("documents"),
+            "datasets": buckets.datasets.uri("datasets"),
+            "indexes": buckets.datasets.uri("indexes"),
+            "checkpoints": buckets.checkpoints.uri("checkpoints"),
+            "runs": buckets.checkpoints.uri("runs"),
+            "packages": buckets.models.uri("packages"),
+            "endpoints": buckets.models.uri("endpoints"),
+            "exchanges": buckets.captures.uri("exchanges"),
+        }
+        places = Places(
+            folders=folders,
+            repositories=self.registry.urls(),
+            serving_image=serving_image(self, environment),
+            model_group=self.registry.models.model_package_group_name,
+        )
+        place = Place(
+            environment={
+                "AWS_DEFAULT_REGION": environment.region,  # a processing container is not told its region
+                "MLFLOW_TRACKING_URI": self.tracking.uri,
+                "MLFLOW_EXPERIMENT_NAME": environment.prefix,
+                "LLMOPS_PIPELINE_RUN": parameter("Run"),
+            },
+            subnet_ids=self.network.subnet_ids,
+            group_ids=self.network.groups.job_ids,
+            role_arns={"preprocess": self.identity.preprocess.arn, "train": self.identity.train.arn},
+            key_arns={"preprocess": self.keys.arn("datasets"), "train": self.keys.arn("checkpoints")},
+            cache_days=environment.pipeline.cache_days,
+            tags={"Project": environment.project, "Environment": environment.name},
+        )
+        self.pipeline = Pipeline(
+            self,
+            "pipeline",
+            environment=environment,
+            places=places,
+            place=place,
+            role_arn=self.identity.pipeline.arn,
+            topic_arn=self.alerts.topic.arn,
+        )
         return {"pipeline": self.pipeline.pipeline.pipeline_name}
 
     def _retrieval(self) -> dict[str, Any]:
@@ -184,7 +224,8 @@ class PlatformStack(Stack):
         environment, identity, operations = self.environment, self.identity, self.keys.arn("operations")
         schedules = Schedules(self, "schedules", environment=environment, role_arn=identity.schedule.arn, key_arn=operations)
         if environment.pipeline.schedule and self.pipeline:
-            schedules.start("pipeline", at=environment.pipeline.schedule, target_arn=self.pipeline.pipeline.arn)
+            request = start_execution(self.pipeline.pipeline.pipeline_name)
+            schedules.start("pipeline", at=environment.pipeline.schedule, target_arn=START_PIPELINE, request=request)
         if environment.monitoring.schedule:
             request = monitor_job(
                 environment,

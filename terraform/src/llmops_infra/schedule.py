@@ -17,6 +17,7 @@ from llmops_infra.hardware import takes_a_key
 
 # a call of the AWS API as the target (docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-universal.html)
 CREATE_PROCESSING_JOB = "arn:aws:scheduler:::aws-sdk:sagemaker:createProcessingJob"
+START_PIPELINE = "arn:aws:scheduler:::aws-sdk:sagemaker:startPipelineExecution"
 # filled in by the scheduler at each start
 EXECUTION_ID = "<aws.scheduler.execution-id>"
 
@@ -48,6 +49,15 @@ class Schedules(Construct):
             kms_key_arn=self._key_arn,
             target=target,
         )
+
+
+def start_execution(pipeline: str) -> dict[str, Any]:
+    """The request of StartPipelineExecution; a start that is tried twice is one execution."""
+    return {
+        "PipelineName": pipeline,
+        "ClientRequestToken": EXECUTION_ID,
+        "PipelineParameters": [{"Name": "Run", "Value": f"scheduled-{EXECUTION_ID}"}],
+    }
 
 
 def monitor_job(

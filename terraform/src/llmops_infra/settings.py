@@ -141,21 +141,6 @@ class Preprocessing(Config):
     """A run is stopped after this many minutes."""
 
 
-class Pipeline(Config):
-    """The SageMaker pipeline from raw text to a package."""
-
-    definition: str | None = None
-    """File with the pipeline's definition (JSON); none: no pipeline, and drift is reported instead of answered by a retraining."""
-    schedule: str | None = Field(default=None, pattern=r"^(cron|rate)\(.+\)$")
-    """When it runs by itself, `cron(...)` or `rate(...)` in UTC; none: on demand and after drift."""
-
-    @model_validator(mode="after")
-    def _schedule_has_a_pipeline(self) -> Self:
-        if self.schedule and not self.definition:
-            raise ValueError(f"schedule {self.schedule} has no pipeline to start: name its file in pipeline.definition")
-        return self
-
-
 class OpenSearch(Config):
     """OpenSearch Serverless, a vector collection."""
 

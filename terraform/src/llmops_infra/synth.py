@@ -98,12 +98,11 @@ def digest_of(environment: Environment) -> str:
 
 
 def sources(environment: Environment) -> Iterator[Path]:
-    """The files a synthesis reads: our code, the prices, the document, the pipeline's definition."""
+    """The files a synthesis reads: our code, the prices, the document."""
     for folder in (Path(__file__).parent, PRICES):
         yield from sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
-    document = document_path(environment)
-    definition = environment.pipeline.definition
-    yield from (path for path in (document, Path(definition) if definition else None) if path is not None)
+    if document := document_path(environment):
+        yield document
 
 
 def sha256(path: Path) -> str:

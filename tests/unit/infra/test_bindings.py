@@ -35,8 +35,7 @@ def old(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_both_bindings_write_the_same_resources(tmp_path: Path) -> None:
     needs_node()
     (tmp_path / "endpoint.json").write_bytes(endpoint_document(variant("base"), variant("tuned", shadow=True)).to_json())
-    (tmp_path / "pipeline.json").write_text('{"Version": "2020-12-01", "Steps": []}')
-    words = [f"serving.endpoint={tmp_path}", f"pipeline.definition={tmp_path / 'pipeline.json'}"]
+    words = [f"serving.endpoint={tmp_path}"]
 
     done = old("synth", str(EVERYTHING), *words, "--out", str(tmp_path / "out"))
     assert done.returncode == 0, done.stderr[-2000:]

@@ -39,7 +39,7 @@ REFUSED = {
     ),
     "warm pool of spot instances": (["training.warm_pool_s=600"], "SageMaker keeps no spot instances; set spot: false"),
     "less wait than run": (["training.max_wait_s=3600"], "must be at least max_runtime_s 86400"),
-    "a schedule without a pipeline": (["pipeline.schedule=rate(1 day)"], "name its file in pipeline.definition"),
+    "a schedule without a pipeline": (["pipeline.recipes=null", "pipeline.schedule=rate(1 day)"], "describe its stages in pipeline.recipes"),
     "a schedule without work": (["monitoring.schedule=rate(1 day)"], "has nothing to run"),
     "Aurora in one zone": (["retrieval.pgvector.max_capacity=2", "network.num_zones=1"], "set network.num_zones: 2"),
     "Aurora with no room": (["retrieval.pgvector.max_capacity=1", "retrieval.pgvector.min_capacity=2"], "must be at least min_capacity"),

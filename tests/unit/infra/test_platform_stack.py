@@ -52,7 +52,10 @@ def test_the_glue_job_runs_encrypted_inside_the_vpc(platform: Resources) -> None
 def test_the_pipeline_and_the_monitor_start_by_the_clock(platform: Resources) -> None:
     schedules = {schedule["name"]: schedule for schedule in platform["aws_scheduler_schedule"].values()}
 
-    assert schedules["pipeline"]["target"]["arn"] == "${aws_sagemaker_pipeline.pipeline_pipeline.arn}"
+    started = json.loads(schedules["pipeline"]["target"]["input"])
+    assert schedules["pipeline"]["target"]["arn"].endswith("aws-sdk:sagemaker:startPipelineExecution")
+    assert started["PipelineName"] == "${aws_sagemaker_pipeline.pipeline_pipeline.pipeline_name}"
+    assert started["PipelineParameters"] == [{"Name": "Run", "Value": "scheduled-<aws.scheduler.execution-id>"}]
     request = json.loads(schedules["monitor"]["target"]["input"])
     assert schedules["monitor"]["target"]["arn"].endswith("aws-sdk:sagemaker:createProcessingJob")
     assert request["ProcessingJobName"] == "llmops-full-<aws.scheduler.execution-id>"
@@ -123,8 +126,8 @@ def test_the_review_flow_shows_question_and_answer_to_the_team(platform: Resourc
 
 
 def test_drift_tells_people_and_starts_the_pipeline(platform: Resources) -> None:
-    pattern = json.loads(only(platform, "aws_cloudwatch_event_rule")["event_pattern"])
-    targets = {target["target_id"]: target for target in platform["aws_cloudwatch_event_target"].values()}
+    pattern = json.loads(platform["aws_cloudwatch_event_rule"]["monitoring_drift"]["event_pattern"])
+    targets = {target["target_id"]: target for name, target in platform["aws_cloudwatch_event_target"].items() if "monitoring" in name}
 
     assert pattern == {
         "source": ["llmops.monitor"],
@@ -132,6 +135,7 @@ def test_drift_tells_people_and_starts_the_pipeline(platform: Resources) -> None
         "detail": {"environment": ["full"], "verdict": ["drift"]},
     }
     assert targets["retrain"]["arn"] == "${aws_sagemaker_pipeline.pipeline_pipeline.arn}"
+    assert targets["retrain"]["sagemaker_pipeline_target"]["pipeline_parameter_list"] == [{"name": "Run", "value": "$.id"}]
     assert targets["tell"]["arn"] == "${aws_sns_topic.alerts_topic.arn}"
 
 
@@ -165,9 +169,3 @@ def test_dashboards_show_storage_jobs_drift_cost_and_the_endpoint(platform: Reso
         assert what in titles(platform), what
     for what in ("latency", "first token", "Requests a minute", "Errors", "GPU", "Memory and disk", "quality", "drift"):
         assert what in titles(serving), what
-
-
-def test_an_expression_in_the_pipeline_s_definition_stays_as_it_is(platform: Resources) -> None:
-    definition = only(platform, "aws_sagemaker_pipeline")["pipeline_definition"]
-
-    assert json.loads(definition)["Version"] == "2020-12-01"

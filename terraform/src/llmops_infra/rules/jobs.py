@@ -1,5 +1,6 @@
 """Rules on what runs and records jobs: the pipeline, MLflow, the file system's way to S3."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from llmops_infra.rules.rule import Block, blocks, document, nested, rule
@@ -11,15 +12,23 @@ NETWORKED = {"Training": ("VpcConfig",), "Processing": ("NetworkConfig", "VpcCon
 @rule("LLMOPS_6", "Every job of a pipeline runs inside the VPC, and few at once", "aws_sagemaker_pipeline")
 def pipeline_is_private(pipeline: Block) -> str | None:
     definition = document(pipeline, "pipeline_definition")
-    for step in (definition or {}).get("Steps", []):
+    for step in steps_of((definition or {}).get("Steps", [])):
         place: Any = step.get("Arguments", {})
-        for name in NETWORKED.get(step.get("Type"), ()):
+        for name in NETWORKED.get(str(step.get("Type")), ()):
             place = place.get(name, {})
         if step.get("Type") in NETWORKED and not place.get("Subnets"):
             return f"step {step.get('Name')} names no subnets"
     if not nested(pipeline, "parallelism_configuration").get("max_parallel_execution_steps"):
         return "parallelism_configuration sets no limit, so that a mistake may start every job at once"
     return None
+
+
+def steps_of(steps: list[Block]) -> Iterator[Block]:
+    """All steps, those in the branches of a condition included."""
+    for step in steps:
+        yield step
+        branches = step.get("Arguments", {})
+        yield from steps_of([*branches.get("IfSteps", []), *branches.get("ElseSteps", [])])
 
 
 @rule(
