@@ -13,9 +13,10 @@ from botocore.stub import Stubber
 from llmops_infra import price_list, pricing
 from llmops_infra.cli import main
 from llmops_infra.config import load_environment
-from llmops_infra.price_list import PriceList, read_prices
 from llmops_infra.prices import NUM_KEYS, Estimate, endpoint_lines, estimate, monitoring_lines, network_lines, table
 from llmops_shared.errors import LlmopsError
+from llmops_shared.prices import price_list as shared_list
+from llmops_shared.prices.price_list import PriceList, read_prices
 from support.infrastructure import ENVIRONMENT_NAMES, EVERYTHING, endpoint_document, synthesize, synthesized, variant
 from support.stacks import needs_node
 
@@ -149,9 +150,9 @@ def test_a_refresh_asks_for_each_item_and_keeps_what_is_not_listed(api: Stubber)
 def test_the_command_writes_the_regions_file(
     api: Stubber, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for file in price_list.FOLDER.glob("*.yaml"):
+    for file in shared_list.FOLDER.glob("*.yaml"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(price_list, "FOLDER", tmp_path)
+    monkeypatch.setattr(shared_list, "FOLDER", tmp_path)
     expect(api, "eu-west-1", {"VpcEndpoint-Hours": "0.011"}, [])
 
     assert main(["prices", "dev", "--refresh"]) == 0

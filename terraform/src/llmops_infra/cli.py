@@ -91,8 +91,9 @@ def run_synth(environment: Environment, arguments: argparse.Namespace) -> None:
 def run_prices(environment: Environment, arguments: argparse.Namespace) -> None:
     """Prints the estimate: a table for people on stderr, the document on stdout."""
     from llmops_infra.endpoint_document import read_endpoint
-    from llmops_infra.price_list import read_prices, write_prices
+    from llmops_infra.price_list import write_prices
     from llmops_infra.prices import estimate, table
+    from llmops_shared.prices.price_list import read_prices
 
     if arguments.refresh:
         from llmops_infra.pricing import refresh

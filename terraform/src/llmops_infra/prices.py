@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from llmops_infra.config import Environment
-from llmops_infra.price_list import PriceList, Use, read_prices, read_use
+from llmops_infra.price_list import Use, read_use
 from llmops_shared.config import Config
 from llmops_shared.contracts.endpoint import Endpoint
+from llmops_shared.prices.price_list import PriceList, read_prices
 
 HOURS = 730  # of a month, as AWS counts
 # how many there are of each, counted in the synthesized stacks by tests/infra/test_prices.py

@@ -9,7 +9,7 @@ from typing import Any
 
 import boto3  # noqa: TID253 - this module is imported late
 
-from llmops_infra.price_list import PriceList
+from llmops_shared.prices.price_list import PriceList
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ import boto3  # noqa: TID253 - this module is imported late
 from botocore.exceptions import BotoCoreError, ClientError
 
 from llmops_infra.config import Environment
-from llmops_infra.price_list import PriceList, read_prices
 from llmops_shared.config import Config
 from llmops_shared.errors import LlmopsError, VerdictNo
+from llmops_shared.prices.price_list import PriceList, read_prices
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,11 @@ from pydantic import ConfigDict
 from llmops_infra import bindings
 from llmops_infra.config import Environment
 from llmops_infra.endpoint_document import document_path, read_endpoint
-from llmops_infra.price_list import FOLDER as PRICES
+from llmops_infra.price_list import FOLDER as USE
 from llmops_infra.prices import Estimate, estimate
 from llmops_shared.config import Config
 from llmops_shared.errors import LlmopsError
+from llmops_shared.prices.price_list import FOLDER as PRICES
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,7 @@ def digest_of(environment: Environment) -> str:
 
 def sources(environment: Environment) -> Iterator[Path]:
     """The files a synthesis reads: our code, the prices, the document."""
-    for folder in (Path(__file__).parent, PRICES):
+    for folder in (Path(__file__).parent, PRICES, USE):
         yield from sorted(path for path in folder.rglob("*") if path.is_file() and path.suffix != ".pyc")
     if document := document_path(environment):
         yield document

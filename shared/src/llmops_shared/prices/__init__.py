@@ -1,0 +1,1 @@
+"""What AWS asks: dated price lists, one a region."""
