@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LSA_DIMENSIONS = 384
 NUM_TIMED = 200
 """Chunks embedded to measure the speed."""
 
@@ -64,12 +65,17 @@ def run(config: RetrievalConfig) -> Report:
 
     from llmops_monitor.publish import Findings, publish
     from llmops_shared.retrieval.embedder import open_embedder
+    from llmops_shared.retrieval.lsa import fit_lsa
 
     place = document_uri(config.index, RetrievalIndex)
     document = read_document(place, RetrievalIndex)
     chunks = read_chunks(place, document)
-    embedder = open_embedder(document.embedder, place)
-    measurements = [*chunk_figures(chunks), *speed_figures(embedder, chunks)]
+    measurements = chunk_figures(chunks)
+    if document.embedder.kind == "none":  # Kendra reads the text itself; drift of the questions is measured all the same
+        embedder: Embedder = fit_lsa([chunk.text for chunk in chunks], LSA_DIMENSIONS, config.seed)[0]
+    else:
+        embedder = open_embedder(document.embedder, place)
+        measurements += speed_figures(embedder, chunks)
     reasons: list[str] = []
     if probes:
         measurements += probe_figures(config, probes)
@@ -190,18 +196,22 @@ def trace_figures(exchanges: Sequence[Exchange], min_score: float) -> list[Measu
     traces = [exchange.retrieval for exchange in exchanges if exchange.retrieval is not None]
     if not traces:
         return [plain("retrieval_share", 0.0, len(exchanges))]
-    best = np.array([trace.chunks[0].score if trace.chunks else -1.0 for trace in traces])
+    # the nearest chunk is not always the first: words and rerankers order otherwise
+    best = np.array([max((chunk.score for chunk in trace.chunks), default=-1.0) for trace in traces])
     sizes = [chunk.num_tokens for trace in traces for chunk in trace.chunks] or [0]
     found = [
         plain("retrieval_share", len(traces) / len(exchanges), len(exchanges)),
         plain("hit_rate", float((best >= min_score).mean()), len(traces), better="higher"),
         plain("retrieval_empty_share", float(np.mean([not trace.chunks for trace in traces])), len(traces), better="lower"),
+        plain("retrieval_refused_share", float(np.mean([trace.refused for trace in traces])), len(traces), better="lower"),
     ]
     series = {
         "best_score": (best, ""), "retrieved_chunk_tokens": (np.array(sizes), "tokens"),
         "embedding_question_ms": (np.array([trace.embedding_ms for trace in traces]), "ms"),
         "search_question_ms": (np.array([trace.search_ms for trace in traces]), "ms"),
     }  # fmt: skip
+    if rerank_ms := [trace.rerank_ms for trace in traces if trace.rerank_ms is not None]:
+        series["rerank_question_ms"] = (np.array(rerank_ms), "ms")
     for name, (values, unit) in series.items():
         found += [plain(f"{name}/p{share}", float(np.percentile(values, share)), len(values), unit) for share in (10, 50, 95)]
     return found
@@ -222,11 +232,14 @@ def question_drift(
             f"{config.min_rows} are needed in each (min_rows)."
         )
         return "not_enough_data", [reason, *samples.remarks], []
-    vectors = [np.asarray(embedder.embed([text.content for text in window]), dtype=np.float64) for window in samples[:2]]
+    vectors = [np.asarray(embedder.embed_questions([text.content for text in window]), dtype=np.float64) for window in samples[:2]]
     num_permutations = int(np.ceil(2 * 3 / config.alpha))
     separation = separate_vectors(vectors[0], vectors[1], num_permutations, 0.95, config.seed)
     moved, centroid_p = centroid_shift(vectors[0], vectors[1], num_permutations, config.seed)
-    scores = [np.array([trace.chunks[0].score for item in window if (trace := item.retrieval) and trace.chunks]) for window in windows]
+    scores = [
+        np.array([max(chunk.score for chunk in trace.chunks) for item in window if (trace := item.retrieval) and trace.chunks])
+        for window in windows
+    ]
     tests = [("centroid", centroid_p, True), ("classifier", separation.p_value, separation.auc.value >= auc_of(config.min_shift))]
     if min(map(len, scores)) >= config.min_rows:
         shift = compare_samples(scores[0], scores[1])

@@ -5,6 +5,7 @@ import re
 from llmops_monitor.rules.words import Words
 
 SENTENCE_END = re.compile(r"[.!?…。！？](?=[\s\"')\]]|$)")
+IN_ASCII = re.compile(r"[.!?](?=[\s\"')\]]|$)", re.ASCII)
 VOWELS = re.compile(r"[aeiouyà-æè-ïò-öø-ýāēīōū]+")
 SILENT_ENDING = re.compile(r"(?:[^laeiouy]es|[^aeioudt]ed|[^laeiouy]e)$")
 
@@ -33,6 +34,6 @@ def reading_grade(text: Words) -> float:
     num_words = len(text.words)
     if not num_words:
         return 0.0
-    num_sentences = len(SENTENCE_END.findall(text.content)) or 1
+    num_sentences = len((IN_ASCII if text.content.isascii() else SENTENCE_END).findall(text.content)) or 1
     num_syllables = sum(map(SYLLABLES.__getitem__, text.words))
     return 0.39 * num_words / num_sentences + 11.8 * num_syllables / num_words - 15.59

@@ -1,6 +1,8 @@
 """Whether an answer declines."""
 
 import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 from llmops_monitor.rules.words import Words
 
@@ -20,14 +22,13 @@ WRONG = words("illegal unethical immoral inappropriate unacceptable dangerous ha
 NOT = words("not never no don't")
 REQUEST = words("request requests question questions prompt instruction")
 MUST = words("must have need would want should strongly")
+SELF = words("i we i'm we're i've i'll i'd 'i 'we")
+"""Who declines says so; most answers speak of no one."""
 HARM = words(
     "promote promotes promoting perpetuate perpetuates encourage encourages condone support supports glorify glorifies glorifying engage"
 )
 
-PATTERNS = (
-    # I'm sorry, but I can't ...
-    (SORRY, r"\b(?:sorry|apologi[sz]e|apologies)\b.{0,60}?\b(?:but|however|can't|cannot|unable|not able)\b", 0.6),
-    (SORRY, r"^\W*(?:i'?m |i am |we are |we're )?(?:sorry|unfortunately|apologies|i apologi[sz]e)\b", 0.35),
+OF_ONESELF = (
     # I cannot fulfil your request
     (
         UNABLE,
@@ -41,6 +42,20 @@ PATTERNS = (
         ),
         0.8,
     ),
+    (
+        MUST,
+        (
+            r"\bi (?:must|have to|need to|would like to|want to|should|strongly|would) (?:\w+ )?(?:inform|remind|advise|emphasi[sz]e|point out|"
+            r"clarify|caution|warn|stress|respectfully|decline|discourage|refuse|assure|note)"
+        ),
+        0.3,
+    ),
+    (NOT, r"^\W*i (?:do not|don't) (?:think|believe|agree|feel)\b", 0.45),
+)
+PATTERNS = (
+    # I'm sorry, but I can't ...
+    (SORRY, r"\b(?:sorry|apologi[sz]e|apologies)\b.{0,60}?\b(?:but|however|can't|cannot|unable|not able)\b", 0.6),
+    (SORRY, r"^\W*(?:i'?m |i am |we are |we're )?(?:sorry|unfortunately|apologies|i apologi[sz]e)\b", 0.35),
     (
         AI,
         r"\b(?:as|i am|i'm) (?:just |only )?an? (?:ai|artificial|language model|responsible|ethical|helpful,? (?:and )?(?:respectful|harmless))",
@@ -75,17 +90,8 @@ PATTERNS = (
         0.45,
     ),
     (words("strongly highly"), r"\b(?:strongly|highly) (?:advise|discourage|condemn|recommend against|urge)", 0.3),
-    (
-        MUST,
-        (
-            r"\bi (?:must|have to|need to|would like to|want to|should|strongly|would) (?:\w+ )?(?:inform|remind|advise|emphasi[sz]e|point out|"
-            r"clarify|caution|warn|stress|respectfully|decline|discourage|refuse|assure|note)"
-        ),
-        0.3,
-    ),
     # declining a premise: "It is not fair to say that ..."
     (NOT, r"^.{0,60}?\b(?:it is|it's|that is|that's|there (?:is|are|were|was)) (?:no|not|never)\b", 0.4),
-    (NOT, r"^\W*i (?:do not|don't) (?:think|believe|agree|feel)\b", 0.45),
     (words("important crucial essential"), r"\bit(?:'s| is) (?:\w+ )?(?:important|crucial|essential) (?:to|that)\b", 0.2),
     (
         HARM,
@@ -96,15 +102,38 @@ PATTERNS = (
         0.4,
     ),
 )
-COMPILED = tuple((needs, re.compile(pattern, re.DOTALL), weight) for needs, pattern, weight in PATTERNS)
+
+
+class Group(NamedTuple):
+    """Patterns that need one of the same words."""
+
+    needs: frozenset[str]
+    patterns: list[tuple[re.Pattern[str], float]]
+
+
+def grouped(listed: Iterable[tuple[frozenset[str], str, float]]) -> list[Group]:
+    """Patterns by what they need: a look into a set is ten times as fast as a search, and most patterns need no search."""
+    found: dict[frozenset[str], list[tuple[re.Pattern[str], float]]] = {}
+    for needs, pattern, weight in listed:
+        found.setdefault(needs, []).append((re.compile(pattern, re.DOTALL), weight))
+    return [Group(needs, patterns) for needs, patterns in found.items()]
+
+
+OF_ANYTHING = grouped(PATTERNS)
+OF_ANYONE = grouped((*PATTERNS, *OF_ONESELF))
+NEEDED = frozenset().union(*(group.needs for group in OF_ANYONE))
 
 
 def refusal(text: Words) -> float:
     """0 to 1: how sure it is that the answer declines; an empty answer does not."""
+    said = text.distinct & NEEDED
+    if not said:
+        return 0.0
     opening, doubt = text.lower[:OPENING], 1.0
-    said = text.distinct
-    for needs, pattern, weight in COMPILED:
-        # a look into a set is ten times as fast as a search, and most patterns need no search
-        if not needs.isdisjoint(said) and pattern.search(opening):
-            doubt *= 1 - weight
+    for needs, patterns in OF_ANYTHING if SELF.isdisjoint(text.distinct) else OF_ANYONE:
+        if needs.isdisjoint(said):
+            continue
+        for pattern, weight in patterns:
+            if pattern.search(opening):
+                doubt *= 1 - weight
     return 1 - doubt

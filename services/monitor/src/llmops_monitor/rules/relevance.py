@@ -14,12 +14,12 @@ ENDING = re.compile(r"(?:'s|ies|ing|ed|es|ly|s)$")
 
 
 class Stems(dict[str, str]):
-    """A word without its ending, found once."""
+    """A word without its ending, found once; nothing of a word that carries no meaning."""
 
     MAX_WORDS = 200_000
 
     def __missing__(self, word: str) -> str:
-        stem = ENDING.sub("", word) if len(word) > 4 else word
+        stem = "" if word in COMMON else ENDING.sub("", word) if len(word) > 4 else word
         if len(self) < self.MAX_WORDS:
             self[word] = stem
         return stem
@@ -30,7 +30,9 @@ STEMS = Stems()
 
 def content_words(text: Words) -> set[str]:
     """Stems of the words that carry meaning."""
-    return set(map(STEMS.__getitem__, text.distinct - COMMON))
+    stems = set(map(STEMS.__getitem__, text.distinct))
+    stems.discard("")
+    return stems
 
 
 def share_found(wanted: set[str], found: set[str]) -> float:
@@ -54,7 +56,9 @@ def groundedness(response: Words, context: Words) -> float:
     return share_found(wanted, content_words(context)) if wanted else 1.0
 
 
-NUMBER_OR_NAME = re.compile(r"(?:\d|(?<=[a-z,;] )[A-Z])[\w.,'-]*\w")
+# the sign comes before what has to precede it: a pattern that begins with a set of signs is searched several times as fast
+NUMBER_OR_NAME = re.compile(r"[\dA-Z](?:(?<=\d)|(?<=[a-z,;] [A-Z]))[\w.,'-]*\w")
+IN_ASCII = re.compile(NUMBER_OR_NAME.pattern, re.ASCII)
 
 
 def unsupported_specifics(prompt: Words, response: Words, context: Words | None) -> float:
@@ -62,7 +66,8 @@ def unsupported_specifics(prompt: Words, response: Words, context: Words | None)
 
     Made-up facts are mostly specific; so are true ones that were not asked for, so this is a weak sign by itself.
     """
-    specifics = set(NUMBER_OR_NAME.findall(response.content))
+    pattern = IN_ASCII if response.content.isascii() else NUMBER_OR_NAME
+    specifics = set(pattern.findall(response.content))
     if not specifics:
         return 0.0
     given = prompt.content if context is None else f"{prompt.content}\n{context.content}"

@@ -10,7 +10,7 @@ def repeated_trigram_share(text: Words) -> float:
     """Share of three-word runs that came before in the text (Welleck et al. 2020 for four words); 0 below four words."""
     words = text.words
     total = len(words) - 2
-    if total < 2:
+    if total < 2 or len(text.distinct) == len(words):
         return 0.0
     return 1 - len(set(zip(words, words[1:], words[2:], strict=False))) / total
 

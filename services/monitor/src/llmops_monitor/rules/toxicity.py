@@ -93,7 +93,7 @@ VEILED = re.compile(r"[a-z][*@$]|[*@$][a-z]")
 
 def evades(text: Words) -> bool:
     """Whether digits stand for letters or letters are set apart; most texts are done after a look at their signs."""
-    if DIGIT_IN_WORD.search(text.lower):
+    if text.has_digit and DIGIT_IN_WORD.search(text.lower):
         return True
     return not LONE_LETTERS.isdisjoint(text.distinct) and SPACED.search(text.lower) is not None
 

@@ -6,6 +6,8 @@ WORD = re.compile(r"[\w'*@$]+")
 """Runs of letters, digits and the signs that stand for letters in swear words and contractions."""
 
 
+DIGIT = re.compile(r"\d")
+DIGITS = b"0123456789"
 KEPT = set(b"_'*@$")
 BLANKED = bytes(code if chr(code).isalnum() or code in KEPT else 32 for code in range(128)) + bytes(range(128, 256))
 
@@ -13,16 +15,20 @@ BLANKED = bytes(code if chr(code).isalnum() or code in KEPT else 32 for code in 
 class Words:
     """A text and its words."""
 
-    __slots__ = ("content", "distinct", "lower", "words")
+    __slots__ = ("content", "distinct", "has_digit", "lower", "words")
 
     def __init__(self, content: str) -> None:
         self.content = content
-        self.lower = content.lower() if content.isascii() else content.lower().replace("’", "'")
+        ascii_only = content.isascii()
+        self.lower = content.lower() if ascii_only else content.lower().replace("’", "'")
         """Lower case, with plain apostrophes."""
-        # the same words either way; a table is several times as fast as the pattern, and knows ASCII only
-        self.words = self.lower.encode().translate(BLANKED).decode().split() if content.isascii() else WORD.findall(self.lower)
+        # the same either way; tables are several times as fast as patterns, and know ASCII only
+        encoded = self.lower.encode() if ascii_only else b""
+        self.words = encoded.translate(BLANKED).decode().split() if ascii_only else WORD.findall(self.lower)
         """In order."""
         self.distinct = set(self.words)
+        self.has_digit = len(encoded.translate(None, DIGITS)) < len(encoded) if ascii_only else DIGIT.search(content) is not None
+        """Several rules have nothing to look for in a text without one."""
 
 
 class Exchanged:
