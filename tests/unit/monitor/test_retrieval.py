@@ -14,9 +14,8 @@ from llmops_monitor.retrieval_config import RetrievalConfig
 from llmops_shared.contracts import Exchange, Reference, Report, RetrievalIndex, index
 from llmops_shared.contracts.exchange import RetrievalTrace, RetrievedChunk
 from llmops_shared.documents import store_part, write_document
-from llmops_shared.retrieval.database import Database
 from llmops_shared.retrieval.lsa import fit_lsa
-from llmops_shared.retrieval.pgvector import write
+from support.chunks import chunk_lines, chunks_of, fill_store
 from support.text_dataset import text_row, write_text_dataset
 from support.traffic import code_questions, exchange, good, questions, write_log
 
@@ -30,17 +29,15 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
     texts, names = list(DOCUMENTS.values()), [f"row-{name}" for name in DOCUMENTS]
     embedder, vectors = fit_lsa(texts, 96, seed=0)
     (folder / "files").mkdir()
-    ids = [f"{name}:0" for name in names]
-    lines = "".join(json.dumps({"chunk_id": i, "document_id": n, "text": t}) + "\n" for i, n, t in zip(ids, names, texts, strict=True))
+    chunks = chunks_of(texts, names)
     document = RetrievalIndex(
         name="library", dataset=Reference(uri="../text/dataset.json", sha256="0" * 64), num_documents=len(texts), num_chunks=len(texts),
-        max_chunk_tokens=96, chunks=store_part(str(folder), "chunks.jsonl", lines.encode()),
+        max_chunk_tokens=96, chunks=store_part(str(folder), "chunks.jsonl", chunk_lines(chunks)),
         embedder=index.Embedder(kind="lsa", model="", num_dimensions=96,
                                 files=[store_part(str(folder), f"embedder/{path.name}", path) for path in embedder.save(folder / "files")]),
         store=index.VectorStore(uri="pgserver:pgdata", table="library"),
     )  # fmt: skip
-    with Database("pgserver:pgdata", str(folder), create=True) as database:
-        write(database, "library", ids, vectors, texts, names)
+    fill_store("pgserver:pgdata", str(folder), "library", chunks, vectors)
     write_document(str(folder), document)
     return str(folder)
 

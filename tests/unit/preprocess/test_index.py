@@ -60,7 +60,14 @@ def test_documents_of_all_splits_are_found_by_a_question(dataset: str, tmp_path:
     assert re.fullmatch(r"library_[0-9a-f]{16}", document.store.table)
     assert document.store.uri == "pgserver:pgdata"
     chunks = [json.loads(line) for line in Path(out, document.chunks.path).read_text().splitlines()]
-    assert chunks[3] == {"chunk_id": "row-math.sqrt:0", "document_id": "row-math.sqrt", "text": ROWS[3].text.replace("\n\n", "\n", 1)}
+    assert chunks[3] == {
+        "chunk_id": "row-math.sqrt:0",
+        "document_id": "row-math.sqrt",
+        "text": ROWS[3].text.replace("\n\n", "\n", 1),
+        "source": "python:3.11.7/math.sqrt",
+        "title": "math.sqrt",
+        "metadata": {"qualified_name": "math.sqrt"},
+    }
     with open_index(out) as searcher:
         assert searcher.search("What does shutil.copytree do?", 1).chunks[0].document_id == "row-shutil.copytree"
         assert searcher.search("square root", 1).chunks[0].document_id == "row-math.sqrt"
@@ -174,11 +181,11 @@ def test_figures_go_to_mlflow(dataset: str, store: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["embedder.kind=word2vec"], "embedder.kind: Input should be 'lsa' or 'sentence-transformers' (got 'word2vec')"),
+        (["embedder.kind=word2vec"], "embedder.kind: Input should be 'lsa', 'sentence-transformers', 'tei', 'sagemaker', 'bedrock' or 'none' (got 'word2vec')"),
         (["embedder.model=some/model"], "lsa is fitted on the chunks and takes no model (got some/model)"),
         (["embedder={kind: sentence-transformers}"], "sentence-transformers needs model="),
         (["splits=[training]"], "splits training: not in"),
-        (["store=mysql://host/x"], "store mysql://host/x: is neither postgresql://host/database nor pgserver:FOLDER"),
+        (["store=mysql://host/x"], "store mysql://host/x: is none of the words pgvector, opensearch, kendra, and no pgserver:FOLDER, postgresql://"),
         (["store=postgresql://me@127.0.0.1:1/x"], "postgresql://me@127.0.0.1:1/x: PostgreSQL does not answer"),
         (["max_chunk_token=64"], "max_chunk_token: unknown key; did you mean max_chunk_tokens?"),
         (["max_chunk_tokens=8"], "max_chunk_tokens: Input should be greater than or equal to 32 (got 8)"),

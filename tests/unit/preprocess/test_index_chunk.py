@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
-from llmops_preprocess.chunk import chunk_rows
+from llmops_preprocess.chunking.chunk import chunk_rows
+from llmops_preprocess.chunking.paragraphs import cut_paragraphs
 from llmops_shared.errors import LlmopsError
 from llmops_shared.rows import TextRow
 from support.text_dataset import text_row
+
+CUT = partial(cut_paragraphs, overlap_sentences=0)
 
 
 def count_words(texts: Sequence[str]) -> list[int]:
@@ -16,7 +20,7 @@ def count_words(texts: Sequence[str]) -> list[int]:
 
 
 def chunks(text: str, max_tokens: int, overlap_sentences: int = 0, name: str = "shutil.copytree") -> list[str]:
-    found = chunk_rows([text_row(name, text)], count_words, max_tokens, overlap_sentences)
+    found = chunk_rows([text_row(name, text)], count_words, max_tokens, partial(cut_paragraphs, overlap_sentences=overlap_sentences))
     assert all(chunk.num_tokens == len(chunk.text.split()) <= max_tokens for chunk in found)
     return [chunk.text for chunk in found]
 
@@ -91,7 +95,7 @@ def test_a_word_longer_than_a_chunk_is_cut() -> None:
     def count_letters(texts: Sequence[str]) -> list[int]:
         return [len(text) for text in texts]
 
-    found = chunk_rows([text_row("m", "x" * 1000)], count_letters, 40, 0)
+    found = chunk_rows([text_row("m", "x" * 1000)], count_letters, 40, CUT)
 
     assert all(chunk.num_tokens <= 40 for chunk in found)
     assert "".join(chunk.text.removeprefix("m\n") for chunk in found) == "x" * 1000
@@ -101,19 +105,19 @@ def test_pieces_that_have_more_tokens_together_still_fit() -> None:
     def count_more(texts: Sequence[str]) -> list[int]:
         return [len(text.split()) + text.count("\n\n") for text in texts]
 
-    found = chunk_rows([text_row("m", "\n\n".join(["one two"] * 30))], count_more, 32, 0)
+    found = chunk_rows([text_row("m", "\n\n".join(["one two"] * 30))], count_more, 32, CUT)
 
     assert max(chunk.num_tokens for chunk in found) <= 32
 
 
 def test_what_cannot_be_cut_short_enough_is_named() -> None:
     with pytest.raises(LlmopsError, match=r"python:3\.11\.7/m: cannot be cut into chunks of 32 tokens; raise max_chunk_tokens"):
-        chunk_rows([text_row("m", "word")], lambda texts: [100 for _ in texts], 32, 0)
+        chunk_rows([text_row("m", "word")], lambda texts: [100 for _ in texts], 32, CUT)
 
 
 def test_chunk_ids_name_document_and_place() -> None:
     rows: list[TextRow] = [text_row("a", "one two three four"), text_row("b", "five")]
 
-    found = chunk_rows(rows, count_words, 3, 0)
+    found = chunk_rows(rows, count_words, 3, CUT)
 
     assert [(chunk.chunk_id, chunk.document_id) for chunk in found] == [("row-a:0", "row-a"), ("row-a:1", "row-a"), ("row-b:0", "row-b")]

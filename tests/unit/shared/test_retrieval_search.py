@@ -17,8 +17,8 @@ from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.database import Database
 from llmops_shared.retrieval.lsa import fit_lsa
 from llmops_shared.retrieval.pgserver import EmbeddedServer
-from llmops_shared.retrieval.pgvector import count_rows, search, write
 from llmops_shared.retrieval.search import open_index
+from support.chunks import chunk_lines, chunks_of, fill_store
 
 TEXTS = {
     "shutil.copytree": "function shutil.copytree(src, dst)\nRecursively copy a directory tree and return the destination directory.",
@@ -28,7 +28,7 @@ TEXTS = {
     "os.path.join": "function os.path.join(path, *paths)\nJoin path components; see shutil.copytree to copy what is below.",
     "math.sqrt": "function math.sqrt(x)\nReturn the square root of x. Größe, naïve, 日本語.",
 }
-CHUNK_IDS = [f"{name}:0" for name in TEXTS]
+CHUNKS = chunks_of(list(TEXTS.values()), list(TEXTS))
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def write_index(folder: str, scratch: Path, store_uri: str, table: str = "librar
         num_documents=len(TEXTS),
         num_chunks=len(TEXTS),
         max_chunk_tokens=96,
-        chunks=store_part(folder, "chunks.jsonl", b"{}\n"),
+        chunks=store_part(folder, "chunks.jsonl", chunk_lines(CHUNKS)),
         embedder=index.Embedder(
             kind="lsa",
             model="",
@@ -63,8 +63,7 @@ def write_index(folder: str, scratch: Path, store_uri: str, table: str = "librar
         ),
         store=index.VectorStore(uri=store_uri, table=table),
     )
-    with Database(store_uri, folder, create=True) as database:
-        write(database, table, CHUNK_IDS, vectors, list(TEXTS.values()), list(TEXTS))
+    fill_store(store_uri, folder, table, CHUNKS, vectors)
     write_document(folder, document)
     return document
 
@@ -80,7 +79,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_chunks_come_best_first_with_their_cosine(library: str) -> None:
     with open_index(library) as searcher:
-        result = searcher.search("What does shutil.copytree do?", 3)
+        result = searcher.search("What does shutil.copytree do?", 3, search="vector")
 
     assert [chunk.document_id for chunk in result.chunks][:2] == ["shutil.copytree", "os.path.join"]
     best = result.chunks[0]
@@ -100,7 +99,7 @@ def cosine(question: str, text: str) -> float:
 
 def test_more_chunks_than_there_are_gives_all_and_unknown_words_none(library: str) -> None:
     with open_index(library) as searcher:
-        assert len(searcher.search("directory", 100).chunks) == len(TEXTS)
+        assert len(searcher.search("directory", 100, search="vector").chunks) == len(TEXTS)
         assert searcher.search("zzz qqq", 3).chunks == []
 
 
@@ -173,30 +172,3 @@ def test_a_missing_or_incomplete_table_is_named(tmp_path: Path, store_uri: str) 
         connection.execute("DROP TABLE broken")
     with pytest.raises(LlmopsError, match="has no such table as broken"):
         open_index(folder)
-
-
-def test_writing_again_replaces_what_was_left(store_uri: str, tmp_path: Path) -> None:
-    vectors = np.eye(4, dtype=np.float32)
-    with Database(store_uri, str(tmp_path)) as database:
-        write(database, "again", ["left"], vectors[:1], ["over"], ["x"])
-
-        write(database, "again", ["a", "b", "c"], vectors[:3], ["A", "B", "C"], ["1", "2", "3"])
-
-        assert [chunk[:3] for chunk in search(database, "again", vectors[1], 1)] == [("b", "2", "B")]
-        assert count_rows(database, "again") == 3
-
-
-def test_a_write_that_fails_leaves_the_table_as_it_was(store_uri: str, tmp_path: Path) -> None:
-    vectors = np.eye(4, dtype=np.float32)
-    with Database(store_uri, str(tmp_path)) as database:
-        write(database, "kept", ["a"], vectors[:1], ["A"], ["1"])
-
-        with pytest.raises(LlmopsError, match="table kept: cannot be filled .*unique"):
-            write(database, "kept", ["a", "a"], vectors[:2], ["A", "B"], ["1", "2"])
-
-        assert [chunk[:3] for chunk in search(database, "kept", vectors[0], 5)] == [("a", "1", "A")]
-
-
-def test_too_many_dimensions_are_refused(store_uri: str, tmp_path: Path) -> None:
-    with Database(store_uri, str(tmp_path)) as database, pytest.raises(LlmopsError, match="2048 dimensions: pgvector indexes at most 2000"):
-        write(database, "wide", ["a"], np.ones((1, 2048), dtype=np.float32), ["A"], ["1"])

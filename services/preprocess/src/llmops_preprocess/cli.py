@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from llmops_preprocess.config import PreprocessConfig
-from llmops_preprocess.index_config import IndexConfig
+from llmops_preprocess.index_config import DropConfig, IndexConfig
 from llmops_preprocess.labeling_config import LabelConfig
 from llmops_shared.command import Verb, run_command
 
@@ -25,6 +25,18 @@ def index(config: IndexConfig) -> "RetrievalIndex":
     return build_index(config)
 
 
+def plan_index(config: IndexConfig) -> dict[str, Any]:
+    from llmops_preprocess.index import plan_index
+
+    return plan_index(config)
+
+
+def drop(config: DropConfig) -> None:
+    from llmops_preprocess.index import drop_index
+
+    drop_index(config)
+
+
 def label(config: LabelConfig) -> None:
     from llmops_preprocess.ground_truth import start_labeling
 
@@ -33,7 +45,8 @@ def label(config: LabelConfig) -> None:
 
 VERBS: list[Verb[Any]] = [
     Verb("run", "makes a dataset of raw text: filtered, deduplicated, split, tokenized and packed", PreprocessConfig, run),
-    Verb("index", "cuts a text dataset into chunks and makes them searchable by meaning", IndexConfig, index),
+    Verb("index", "cuts a text dataset into chunks and makes them searchable by meaning", IndexConfig, index, rehearse=plan_index),
+    Verb("drop", "removes an index that nothing serves any more from its vector store", DropConfig, drop, subject="index"),
     Verb("label", "asks people for labels of rows: a Ground Truth labeling job", LabelConfig, label),
 ]
 

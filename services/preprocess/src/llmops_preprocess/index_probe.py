@@ -8,12 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_preprocess.chunk import Chunk, split_title
-from llmops_shared.contracts import RetrievalIndex
-from llmops_shared.retrieval.database import Database
-from llmops_shared.retrieval.embedder import Embedder
-from llmops_shared.retrieval.pgvector import FoundChunk
-from llmops_shared.retrieval.search import Searcher
+from llmops_preprocess.chunking.chunk import Chunk, split_title
+from llmops_preprocess.index_embed import Embedded
+from llmops_shared.retrieval.search import FoundChunk, Searcher
 from llmops_shared.rows import TextRow
 
 logger = logging.getLogger(__name__)
@@ -23,9 +20,7 @@ Floats = NDArray[np.float32]
 DEPTH = 10
 
 
-def probe(
-    document: RetrievalIndex, embedder: Embedder, database: Database, rows: Sequence[TextRow], vectors: Floats, num_probes: int, seed: int
-) -> dict[str, float]:
+def probe(searcher: Searcher, rows: Sequence[TextRow], embedded: Embedded, num_probes: int, seed: int) -> dict[str, float]:
     """Figures over a sample of documents, each asked for by the first sentence of its text; none without a probe.
 
     Such a question shares its words with the document, so these are upper bounds of what people's questions find; they are for
@@ -35,18 +30,20 @@ def probe(
     asked = [(row, sentence) for row in chosen if (sentence := first_sentence(row))]
     if not asked:
         return {}
-    searcher = Searcher(document, embedder, database)
     results = [searcher.search(sentence, DEPTH) for _, sentence in asked]
     ranks = np.array([rank_of(row.id, result.chunks) for (row, _), result in zip(asked, results, strict=True)])
-    questions = embedder.embed([sentence for _, sentence in asked])
-    return {
+    figures = {
         "probe_recall_at_1": float(np.mean(ranks <= 1)),
         "probe_recall_at_5": float(np.mean(ranks <= 5)),
         "probe_mean_reciprocal_rank": float(np.mean(1 / ranks)),
-        "vector_recall_at_10": vector_recall(questions @ vectors.T, [result.chunks for result in results]),
         "question_embedding_ms_p50": float(np.median([result.embedding_ms for result in results])),
         "question_search_ms_p50": float(np.median([result.search_ms for result in results])),
     }
+    if embedded.embedder is not None and embedded.vectors is not None:
+        questions = embedded.embedder.embed_questions([sentence for _, sentence in asked])
+        near = [searcher.search(sentence, DEPTH, search="vector").chunks for _, sentence in asked]
+        figures["vector_recall_at_10"] = vector_recall(questions @ embedded.vectors.T, near)
+    return figures
 
 
 def first_sentence(row: TextRow) -> str:

@@ -40,8 +40,9 @@ class RetrievalSettings(Value):
 
     num_chunks: int = Field(default=3, ge=1, le=100)
     """Chunks put in front of a question that asks for context, as far as they fit."""
-    search: Search = "vector"
-    """`vector`: near by meaning; `text`: by words (BM25); `hybrid`: both lists joined by reciprocal rank fusion. Kendra knows one way."""
+    search: Search | None = None
+    """`vector`: near by meaning; `text`: by words (BM25); `hybrid`: both lists joined by reciprocal rank fusion. None: the store's
+    best, which is `hybrid` but for Kendra, which has one way of its own."""
     num_candidates: int = Field(default=50, ge=1, le=100)
     """Chunks that each list of `hybrid` gives, and that a reranker reads; as many as asked for at least."""
     min_score: float | None = Field(default=None, ge=-1, le=1)

@@ -55,6 +55,9 @@ class LsaEmbedder:
                 vectors[row] = weights.astype(np.float32) @ self.projection[places]
         return normalise(vectors)
 
+    def embed_questions(self, texts: Sequence[str]) -> Floats:
+        return self.embed(texts)
+
     def save(self, folder: Path) -> list[Path]:
         """Writes the embedder's files."""
         from safetensors.numpy import save_file

@@ -1,60 +1,129 @@
-"""The vector store: one table of PostgreSQL with pgvector for each index."""
+"""The vector store in PostgreSQL: for each generation a table of chunks with pgvector, and one of words for BM25."""
 
+import json
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import numpy as np
 import psycopg
-from numpy.typing import NDArray
 from pgvector import Vector
 from pgvector.psycopg import register_vector
 from psycopg import sql
+from psycopg.rows import TupleRow
 
 from llmops_shared.errors import LlmopsError
+from llmops_shared.retrieval.bm25 import postings
 from llmops_shared.retrieval.database import Connection, Database
+from llmops_shared.retrieval.fusion import reciprocal_rank_fusion
+from llmops_shared.retrieval.pgcopy import copy_chunks, copy_postings
+from llmops_shared.retrieval.store import Filters, Floats, FoundChunk, Query, StoredChunk, need_vectors
+from llmops_shared.retrieval.words import words
 
 logger = logging.getLogger(__name__)
 
-Floats = NDArray[np.float32]
-
 EXACT_BELOW = 1000  # rows: a scan of fewer takes about a millisecond and misses nothing
+EXACT_FILTERED = 5000  # rows that pass a filter: a scan of these is surer than a graph most of whose nodes do not pass
+MAX_POSTINGS = 20_000  # summed for one question, rare words first; a millisecond or two
 MAX_DIMENSIONS = 2000  # pgvector's limit for an index on `vector`
 
+CHUNKS = """CREATE TABLE {name} (number int4 PRIMARY KEY, chunk_id text NOT NULL UNIQUE, document_id text NOT NULL, source text NOT NULL,
+title text NOT NULL, text text NOT NULL, metadata jsonb NOT NULL, embedding vector({num_dimensions}) NOT NULL)"""
+WORDS = "CREATE TABLE {words} (word text PRIMARY KEY, num_chunks int4 NOT NULL, numbers int4[] NOT NULL, weights float4[] NOT NULL)"
 
-class FoundChunk(NamedTuple):
-    """A chunk near a vector."""
+FOUND = "chunk_id, document_id, text, source, title, metadata"
+NEAR = f"SELECT {FOUND}, embedding <=> {{vector}} AS distance FROM {{name}} {{where}} ORDER BY distance LIMIT {{limit}}"
+# materialized: all rows that pass, and no walk through the graph
+NEAR_FILTERED = f"""WITH chosen AS MATERIALIZED (SELECT {FOUND}, embedding <=> {{vector}} AS distance FROM {{name}} {{where}})
+SELECT * FROM chosen ORDER BY distance LIMIT {{limit}}"""
+BY_WORDS = f"""WITH known AS (
+    SELECT numbers, weights, sum(num_chunks) OVER (ORDER BY num_chunks, word) - num_chunks AS before
+    FROM {{words}} WHERE word = ANY({{asked}})
+), best AS (
+    SELECT number, sum(weight) AS weight FROM known, unnest(numbers, weights) AS posting (number, weight)
+    WHERE before < {MAX_POSTINGS} {{among}} GROUP BY number ORDER BY weight DESC, number LIMIT {{limit}}
+)
+SELECT {FOUND}, embedding <=> {{vector}} AS distance FROM best JOIN {{name}} USING (number) ORDER BY weight DESC, number"""
 
-    chunk_id: str
-    document_id: str
-    text: str
-    score: float
-    """Cosine similarity, -1 to 1."""
+
+class PgVector:
+    """A database that holds indexes; any number of threads may search at once."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def write(self, generation: str, chunks: Sequence[StoredChunk], vectors: Floats | None) -> None:
+        """In one transaction: readers see all of it or nothing."""
+        database = self._database
+        vectors = need_vectors(vectors, database.uri, len(chunks))
+        num_dimensions = vectors.shape[1]
+        if num_dimensions > MAX_DIMENSIONS:
+            raise LlmopsError(f"{num_dimensions} dimensions: pgvector indexes at most {MAX_DIMENSIONS}; choose another embedder")
+        name, word_table = tables(generation)
+        try:
+            with database.connection() as connection, connection.transaction():
+                # two writers at once would both find no extension and no table
+                connection.execute("SELECT pg_advisory_xact_lock(hashtext('llmops retrieval'))")
+                add_extension(connection, database.uri)
+                drop(connection, generation)
+                connection.execute(sql.SQL(CHUNKS).format(name=name, num_dimensions=sql.Literal(num_dimensions)))
+                connection.execute(sql.SQL(WORDS).format(words=word_table))
+                copy_chunks(connection, name, chunks, vectors)
+                copy_postings(connection, word_table, postings([chunk.text for chunk in chunks]))
+                if len(chunks) >= EXACT_BELOW:
+                    add_indexes(connection, name)
+        except psycopg.Error as error:
+            raise LlmopsError(f"{database.uri}, table {generation}: cannot be filled ({error}); nothing was changed") from error
+        logger.info("stored %d vectors of %d dimensions in table %s", len(chunks), num_dimensions, generation)
+
+    def problem(self, generation: str, chunk_ids: Sequence[str]) -> str | None:
+        name, word_table = tables(generation)
+        with self._database.connection() as connection:
+            try:
+                found = connection.execute(sql.SQL("SELECT count(number) FROM {}").format(name)).fetchone()
+                connection.execute(sql.SQL("SELECT FROM {} LIMIT 0").format(word_table))
+            except psycopg.errors.UndefinedTable:
+                return f"no such table as {generation}"
+            except psycopg.errors.UndefinedColumn:
+                return f"a table {generation} of an earlier version of this software"
+        assert found is not None
+        return None if found[0] == len(chunk_ids) else f"{found[0]} rows as {generation}, where {len(chunk_ids)} chunks should be"
+
+    def search(self, generation: str, query: Query) -> list[FoundChunk]:
+        """Of hybrid searches the score is the cosine, too. A connection that broke since it was last used is replaced once."""
+        try:
+            return self._search(generation, query)
+        except psycopg.OperationalError as error:
+            logger.warning("%s: connection lost (%s); connecting again", self._database.uri, str(error).splitlines()[0])
+            self._database.forget()
+            return self._search(generation, query)
+
+    def _search(self, generation: str, query: Query) -> list[FoundChunk]:
+        search = query.search or "hybrid"
+        num = max(query.num_chunks, query.num_candidates) if search == "hybrid" else query.num_chunks
+        with self._database.connection() as connection:
+            if connection.adapters.types.get("vector") is None:  # a fresh connection
+                register_vector(connection)
+            near = near_vector(connection, generation, query, num) if search != "text" and query.has_vector else []
+            found = with_words(connection, generation, query, num) if search != "vector" else []
+        if search == "vector":
+            return near
+        if search == "text":
+            return found
+        chunks = {chunk.chunk_id: chunk for chunk in (*found, *near)}
+        rankings = [[chunk.chunk_id for chunk in ranking] for ranking in (near, found)]
+        return [chunks[name] for name in reciprocal_rank_fusion(rankings, query.num_chunks)]
+
+    def drop(self, generation: str, chunk_ids: Sequence[str]) -> None:
+        with self._database.connection() as connection, connection.transaction():
+            drop(connection, generation)
+
+    def close(self) -> None:
+        """An embedded server stops with its last user."""
+        self._database.close()
 
 
-def write(
-    database: Database, table: str, chunk_ids: Sequence[str], vectors: Floats, texts: Sequence[str], document_ids: Sequence[str]
-) -> None:
-    """Fills a table with rows and an index in one transaction; what an earlier try left under its name is dropped.
-
-    `vectors` has shape [num_rows, num_dimensions]. Raises LlmopsError when the server has no
-    pgvector or refuses a row.
-    """
-    num_rows, num_dimensions = vectors.shape
-    if num_dimensions > MAX_DIMENSIONS:
-        raise LlmopsError(f"{num_dimensions} dimensions: pgvector indexes at most {MAX_DIMENSIONS}; choose another embedder")
-    try:
-        with database.connection() as connection, connection.transaction():
-            # two writers at once would both find no extension and no table
-            connection.execute("SELECT pg_advisory_xact_lock(hashtext('llmops retrieval'))")
-            add_extension(connection, database.uri)
-            create_table(connection, sql.Identifier(table), num_dimensions)
-            copy(connection, sql.Identifier(table), chunk_ids, vectors, texts, document_ids)
-            if num_rows >= EXACT_BELOW:
-                add_graph(connection, sql.Identifier(table))
-    except psycopg.Error as error:
-        raise LlmopsError(f"{database.uri}, table {table}: cannot be filled ({error}); nothing was changed") from error
-    logger.info("stored %d vectors of %d dimensions in table %s", num_rows, num_dimensions, table)
+def tables(generation: str) -> tuple[sql.Identifier, sql.Identifier]:
+    """Chunks and words."""
+    return sql.Identifier(generation), sql.Identifier(f"{generation}_words")
 
 
 def add_extension(connection: Connection, uri: str) -> None:
@@ -68,69 +137,79 @@ def add_extension(connection: Connection, uri: str) -> None:
     register_vector(connection)
 
 
-def create_table(connection: Connection, name: sql.Identifier, num_dimensions: int) -> None:
-    """An empty table in place of any of that name."""
-    connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(name))
-    columns = "chunk_id text PRIMARY KEY, document_id text NOT NULL, text text NOT NULL, embedding vector({}) NOT NULL"
-    connection.execute(sql.SQL(f"CREATE TABLE {{}} ({columns})").format(name, sql.Literal(num_dimensions)))
-
-
-def add_graph(connection: Connection, name: sql.Identifier) -> None:
-    """The HNSW graph that makes searches fast (Malkov and Yashunin 2018)."""
-    connection.execute("SET LOCAL maintenance_work_mem = '256MB'")  # it is built in memory when it fits
+def add_indexes(connection: Connection, name: sql.Identifier) -> None:
+    """The HNSW graph that makes searches fast (Malkov and Yashunin 2018), and the one that makes filters fast."""
+    connection.execute("SET LOCAL maintenance_work_mem = '512MB'")  # the graph is built in memory when it fits
     connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_cosine_ops)").format(name))
+    connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (metadata jsonb_path_ops)").format(name))
+    connection.execute(sql.SQL("ANALYZE {}").format(name))  # a plan made without it may scan the table
 
 
-def copy(
-    connection: Connection,
-    name: sql.Identifier,
-    chunk_ids: Sequence[str],
-    vectors: Floats,
-    texts: Sequence[str],
-    document_ids: Sequence[str],
-) -> None:
-    """Sends the rows in PostgreSQL's binary format."""
-    statement = sql.SQL("COPY {} (chunk_id, document_id, text, embedding) FROM STDIN WITH (FORMAT BINARY)").format(name)
-    with connection.cursor() as cursor, cursor.copy(statement) as rows:
-        rows.set_types(["text", "text", "text", "vector"])
-        for chunk_id, document_id, text, vector in zip(chunk_ids, document_ids, texts, vectors, strict=True):
-            rows.write_row((chunk_id, document_id, text, vector))
+def drop(connection: Connection, generation: str) -> None:
+    """Removes the tables of a generation, if they are there."""
+    for table in tables(generation):
+        connection.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(table))
 
 
-def count_rows(database: Database, table: str) -> int | None:
-    """Rows of a table; None when there is no such table."""
-    with database.connection() as connection:
-        try:
-            found = connection.execute(sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))).fetchone()
-        except psycopg.errors.UndefinedTable:
-            return None
-    assert found is not None
-    return int(found[0])
-
-
-def search(database: Database, table: str, vector: Floats, num_chunks: int) -> list[FoundChunk]:
-    """The nearest chunks by cosine, best first, from any thread; none for the zero vector, which is near nothing.
-
-    A connection that broke since it was last used is replaced once, as after a restart of the server.
-    """
-    if not vector.any():
-        return []
-    try:
-        return query(database, table, vector, num_chunks)
-    except psycopg.OperationalError as error:
-        logger.warning("%s: connection lost (%s); connecting again", database.uri, str(error).splitlines()[0])
-        database.forget()
-        return query(database, table, vector, num_chunks)
-
-
-def query(database: Database, table: str, vector: Floats, num_chunks: int) -> list[FoundChunk]:
-    """One search."""
-    statement = sql.SQL(
-        "SELECT chunk_id, document_id, text, embedding <=> {vector} AS distance FROM {table} ORDER BY distance LIMIT {limit}"
-    ).format(vector=sql.Placeholder("vector"), table=sql.Identifier(table), limit=sql.Placeholder("limit"))
-    with database.connection() as connection:
-        if connection.adapters.types.get("vector") is None:  # a fresh connection
-            register_vector(connection)
-        rows = connection.execute(statement, {"vector": Vector(vector), "limit": num_chunks}).fetchall()
-    chunks = [FoundChunk(chunk_id, document_id, text, 1.0 - distance) for chunk_id, document_id, text, distance in rows]
+def near_vector(connection: Connection, generation: str, query: Query, num: int) -> list[FoundChunk]:
+    """The nearest by cosine; exactly where few rows pass the filters, else through the graph."""
+    name, _ = tables(generation)
+    exact = bool(query.filters) and num_passing(connection, name, query.filters) < EXACT_FILTERED
+    statement = sql.SQL(NEAR_FILTERED if exact else NEAR).format(
+        vector=sql.Placeholder("vector"), name=name, where=condition(query.filters), limit=sql.Literal(num)
+    )
+    values = {"vector": Vector(query.vector), **filter_values(query.filters)}
+    chunks = [found_chunk(row) for row in connection.execute(statement, values).fetchall()]
     return sorted(chunks, key=lambda chunk: (-chunk.score, chunk.chunk_id))  # equal scores in the same order every time
+
+
+def with_words(connection: Connection, generation: str, query: Query, num: int) -> list[FoundChunk]:
+    """The chunks whose words weigh most, with their cosine."""
+    name, word_table = tables(generation)
+    among: sql.Composable = sql.SQL("")
+    if query.filters:
+        among = sql.SQL("AND number IN (SELECT number FROM {name} {where})").format(name=name, where=condition(query.filters))
+    vector = sql.Placeholder("vector") if query.has_vector else sql.SQL("NULL")
+    statement = sql.SQL(BY_WORDS).format(
+        words=word_table, asked=sql.Placeholder("words"), among=among, limit=sql.Literal(num), vector=vector, name=name
+    )
+    values = {"words": sorted(set(words(query.text))), **filter_values(query.filters)}
+    if query.has_vector:
+        values["vector"] = Vector(query.vector)
+    return [found_chunk(row) for row in connection.execute(statement, values).fetchall()]
+
+
+def condition(filters: Filters) -> sql.Composable:
+    """The WHERE clause of `filter_values`: one of the values of every key."""
+    if not filters:
+        return sql.SQL("")
+    keys = [
+        sql.SQL("({})").format(sql.SQL(" OR ").join(sql.SQL(f"metadata @> %(f{place}_{number})s::jsonb") for number in range(len(values))))
+        for place, values in enumerate(filters.values())
+    ]
+    return sql.SQL("WHERE {}").format(sql.SQL(" AND ").join(keys))
+
+
+def filter_values(filters: Filters) -> dict[str, str]:
+    """The parameters of `condition`."""
+    return {
+        f"f{place}_{number}": json.dumps({key: value})
+        for place, (key, values) in enumerate(filters.items())
+        for number, value in enumerate(values)
+    }
+
+
+def num_passing(connection: Connection, name: sql.Identifier, filters: Filters) -> int:
+    """Rows that pass a filter, counted up to the limit of an exact search."""
+    statement = sql.SQL("SELECT count(*) FROM (SELECT FROM {name} {where} LIMIT {limit}) AS passing").format(
+        name=name, where=condition(filters), limit=sql.Literal(EXACT_FILTERED)
+    )
+    row = connection.execute(statement, filter_values(filters)).fetchone()
+    assert row is not None
+    return int(row[0])
+
+
+def found_chunk(row: TupleRow) -> FoundChunk:
+    """A row of a search."""
+    chunk_id, document_id, text, source, title, metadata, distance = row
+    return FoundChunk(chunk_id, document_id, text, 0.0 if distance is None else 1.0 - distance, source, title, metadata)

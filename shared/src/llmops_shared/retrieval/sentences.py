@@ -1,6 +1,6 @@
 """An embedder that is a sentence-transformers model: a directory, an `s3://` prefix or a Hugging Face id."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -37,8 +37,14 @@ class SentenceEmbedder:
         self.num_dimensions = len(self.embed(["dimensions"])[0])
 
     def embed(self, texts: Sequence[str]) -> Floats:
-        vectors: Floats = self._model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True)
-        return vectors.astype(np.float32)
+        return self._unit(self._model.encode_document, texts)
+
+    def embed_questions(self, texts: Sequence[str]) -> Floats:
+        """With the prompt for questions that the model's own configuration has, if it has one."""
+        return self._unit(self._model.encode_query, texts)
+
+    def _unit(self, encode: Callable[..., Floats], texts: Sequence[str]) -> Floats:
+        return encode(list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_numpy=True).astype(np.float32)
 
 
 def model_folder(model: str) -> Path:
@@ -48,7 +54,7 @@ def model_folder(model: str) -> Path:
     pickled = [path for path in folder.rglob("*") if path.suffix in PICKLED and not list(path.parent.glob("*.safetensors"))]
     if not weights or pickled:
         found = ", ".join(str(path.relative_to(folder)) for path in pickled) or "no weights"
-        raise LlmopsError(f"embedder.model {model}: only safetensors weights are loaded, and it has {found}; convert it first")
+        raise LlmopsError(f"model {model}: only safetensors weights are loaded, and it has {found}; convert it first")
     return folder
 
 
@@ -60,4 +66,4 @@ def download(model: str) -> Path:
     try:
         return Path(snapshot_download(model, allow_patterns=FETCHED))
     except (HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
-        raise LlmopsError(f"embedder.model {model}: is no local folder, and the Hugging Face Hub has not given it ({error})") from error
+        raise LlmopsError(f"model {model}: is no local folder, and the Hugging Face Hub has not given it ({error})") from error

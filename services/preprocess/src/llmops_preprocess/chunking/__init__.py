@@ -1,0 +1,1 @@
+"""Chunkers: ways to cut documents into pieces that stand alone."""
