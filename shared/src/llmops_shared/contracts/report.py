@@ -52,6 +52,7 @@ class Report(Contract):
         "descriptors",
         "infrastructure",
         "history",
+        "idle",
     ]
     """What was asked."""
     name: str
