@@ -8,23 +8,20 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from pathlib import Path
 
 import uvicorn
 
 from llmops_serve.app import make_app
 from llmops_serve.capture import CaptureLog
 from llmops_serve.config import RunConfig
-from llmops_serve.engines.in_process import InProcessEngine
-from llmops_serve.engines.messages import WorkerSettings
+from llmops_serve.engines.open import open_variant
 from llmops_serve.gateway import Gateway
 from llmops_serve.job import Limits, Served
 from llmops_serve.metrics import Metrics
 from llmops_serve.retrieve import Retriever, open_retriever
-from llmops_serve.text import ModelText
 from llmops_shared.contracts import Endpoint, ModelPackage, RetrievalIndex
 from llmops_shared.contracts.endpoint import Variant
-from llmops_shared.documents import document_uri, fetch_part, follow, read_document
+from llmops_shared.documents import document_uri, follow, read_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.resume import digest_of
 from llmops_shared.store import folder_of, join
@@ -126,9 +123,9 @@ async def load(served: Served) -> None:
 async def open_index(endpoint: Endpoint, folder: str, opened: list[Retriever]) -> None:
     """Opens the endpoint's index, if it has one, into `opened`."""
     if endpoint.retrieval is not None:
-        reference, num_chunks = endpoint.retrieval.index, endpoint.retrieval.num_chunks
+        reference = endpoint.retrieval.index
         place, _ = follow(reference, folder, RetrievalIndex)
-        opened.append(await asyncio.to_thread(open_retriever, place, reference.sha256, num_chunks))
+        opened.append(await asyncio.to_thread(open_retriever, place, reference.sha256, endpoint.retrieval))
 
 
 @asynccontextmanager
@@ -148,25 +145,10 @@ async def background(gateway: Gateway, config: RunConfig) -> AsyncIterator[None]
 
 
 def realize(variant: Variant, folder: str, config: RunConfig) -> Served:
-    """A variant with its package checked file by file. Raises LlmopsError when one is damaged or not safe to load."""
-    place, package = follow(variant.package, folder, ModelPackage)
-    for part in package.files:
-        if part.path.endswith((".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt", ".py")):
-            raise LlmopsError(f"{place}: holds {part.path}, which can run code when loaded; package the model as safetensors")
-    paths = {part.path: fetch_part(place, part) for part in package.files}
-    model = directory(paths, "model/config.json", place)
-    adapter = directory(paths, "adapter/adapter_config.json", place) if package.layout == "adapter" else None
-    settings = WorkerSettings(model=model, adapter=adapter, threads=config.threads, max_batch_size=config.max_batch_size)
-    max_requests = config.max_batch_size if variant.shadow else config.max_concurrent_requests
-    engine = InProcessEngine(variant.name, settings, max_requests, config.start_timeout_s)
-    return Served(variant, package, ModelText(model), engine, limits(config, package, place))
-
-
-def directory(paths: dict[str, Path], name: str, place: str) -> Path:
-    """The local folder of a package's file."""
-    if name not in paths:
-        raise LlmopsError(f"{place}: has no {name}; package the run again")
-    return paths[name].parent
+    """A variant with its package checked. Raises LlmopsError when its engine cannot run here."""
+    opened = open_variant(variant, folder, config)
+    (engine,) = opened.engines
+    return Served(variant, opened.package, opened.text, engine, limits(config, opened.package, opened.place))
 
 
 def limits(config: RunConfig, package: ModelPackage, place: str) -> Limits:

@@ -22,6 +22,12 @@ class ModelText:
         self._tokenizer, self.special_ids = opened.tokenizer, opened.special_ids
         self._source, self._names = opened.template, opened.names
 
+    @property
+    def first_token(self) -> str | None:
+        """What the model expects at the beginning of every prompt, as text; None: nothing, or the settings do not say."""
+        name: str | None = self._names.get("bos_token")
+        return name
+
     def render(self, messages: Sequence[Message]) -> str:
         """The conversation as the model's prompt. Raises ValueError when the template refuses it."""
         from llmops_serve.template import render_chat

@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 from starlette.types import Message as AsgiMessage
 
-from llmops_serve.engines.engine import EngineError, OverloadError, Sampling, Step
+from llmops_serve.engines.engine import EngineError, OverloadError, Sampling, Step, UnsupportedError
 from llmops_serve.gateway import Gateway
 from llmops_serve.job import Ask, RequestError
 from llmops_shared.contracts.exchange import Message
@@ -150,7 +150,7 @@ def refusal(reason: str) -> JSONResponse:
 async def on_error(request: Request, error: Exception) -> Response:
     """The response to an error on the way to an answer, with TGI's codes."""
     match error:
-        case RequestError():
+        case RequestError() | UnsupportedError():
             gateway_of(request).metrics.count("tgi_request_failure", error="validation")
             return refusal(str(error))
         case OverloadError():
@@ -165,7 +165,15 @@ async def on_error(request: Request, error: Exception) -> Response:
             return Response(status_code=CLIENT_CLOSED_REQUEST)
 
 
-HANDLED: tuple[type[Exception], ...] = (RequestError, OverloadError, EngineError, LlmopsError, HTTPException, DisconnectError)
+HANDLED: tuple[type[Exception], ...] = (
+    RequestError,
+    UnsupportedError,
+    OverloadError,
+    EngineError,
+    LlmopsError,
+    HTTPException,
+    DisconnectError,
+)
 
 
 async def unless_gone(request: Request, work: Coroutine[Any, Any, T]) -> T:

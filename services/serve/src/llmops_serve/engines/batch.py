@@ -1,139 +1,158 @@
-"""Continuous batching: rows join and leave a running batch between two tokens.
+"""Continuous batching with paged keys and values: transformers' scheduler and cache, stepped by us, with our choice of tokens.
 
-The keys and values of all rows lie in one cache, aligned at the right and padded at the left. A new row is filled in by
-itself and then joined to the cache; when rows leave, their part is dropped and the padding that nobody needs is cut off.
+The library's manager runs a thread of its own and knows neither seeds nor penalties nor stop sequences. Its processor below it
+takes prompts in pieces, shares the pages of equal beginnings, and frees the pages of rows that leave; only the last step, which
+token comes next, is ours.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
-from transformers import DynamicCache  # noqa: TID253
+from transformers import ContinuousBatchingConfig, GenerationConfig  # noqa: TID253
+from transformers.generation.continuous_batching.continuous_api import ContinuousBatchingManager  # noqa: TID253
+from transformers.generation.continuous_batching.model_runner import ModelRunner  # noqa: TID253
 
-from llmops_serve.engines.engine import Sampling
-from llmops_serve.engines.sampling import Choice, Chooser, choose_all
+from llmops_serve.engines import attention
+from llmops_serve.engines.row import Row
+from llmops_serve.engines.sampling import Choice, choose_all, prompt_logprobs
+from llmops_serve.engines.virtual import VirtualTokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+PAGE_TOKENS = 32
+MAX_STEP_TOKENS = 512  # tokens of prompts and answers in one step, so that a long prompt does not hold up running answers
+FOREVER_S = 10 * 365 * 86400.0  # an idle server is no reason for a group of processes to give up
 
-@dataclass
-class Row:
-    """One answer in the making."""
 
-    prompt_ids: list[int]
-    sampling: Sampling
-    chooser: Chooser = field(init=False)
-    token_ids: list[int] = field(init=False)
-    prompt_logprobs: list[float | None] | None = None
+class Room(NamedTuple):
+    """What a batch may take."""
 
-    def __post_init__(self) -> None:
-        self.chooser = Chooser(self.sampling)
-        self.token_ids = list(self.prompt_ids)
-
-    @property
-    def num_new_tokens(self) -> int:
-        return len(self.token_ids) - len(self.prompt_ids)
+    max_rows: int
+    max_tokens: int
+    """Longest row."""
+    cache_bytes: int
+    """Memory for keys and values; room for one longest row is taken in any case."""
 
 
 class Batch:
-    """The rows a model is stepping together. Call it under `torch.inference_mode`."""
+    """The rows a model is stepping together. Call it under `torch.no_grad`: the library writes in place, which inference mode forbids."""
 
-    def __init__(self, model: "PreTrainedModel") -> None:
+    def __init__(self, model: "PreTrainedModel", room: Room, virtual: VirtualTokens | None = None) -> None:
         self._model = model
-        self.rows: list[Row] = []
-        self._cache = DynamicCache()
-        self._mask = torch.zeros(0, 0, dtype=torch.long)
+        self._virtual = virtual
+        self.rows: dict[str, Row] = {}
+        self._number = self._num_active = 0
+        model.set_attn_implementation("sdpa")
+        self._manager = ContinuousBatchingManager(
+            model=model,
+            generation_config=GenerationConfig(do_sample=False, eos_token_id=-1, pad_token_id=0),
+            continuous_batching_config=settings(model, room, virtual),
+        )
+        model.set_attn_implementation(attention.NAME)
+        self._processor = self._manager._create_batch_processor()
+        self._manager.batch_processor = self._processor
+        self._runner = Runner(self._processor, self.rows)
+        self._processor.model_runner = self._runner
+        if virtual is not None:
+            virtual.put_into(self._processor.cache, self._processor.inputs_and_outputs)
 
-    def join(self, rows: Sequence[Row]) -> list[Choice]:
-        """Reads the prompts of new rows and returns their first tokens; the rows are part of the batch from now on."""
-        longest = max(len(row.prompt_ids) for row in rows)
-        ids = torch.zeros(len(rows), longest, dtype=torch.long)
-        mask = torch.zeros_like(ids)
-        for index, row in enumerate(rows):
-            ids[index, longest - len(row.prompt_ids) :] = torch.tensor(row.prompt_ids)
-            mask[index, longest - len(row.prompt_ids) :] = 1
-        wants_all = any(row.sampling.prompt_logprobs for row in rows)
-        cache = DynamicCache()
-        logits = self._model(
-            input_ids=ids,
-            attention_mask=mask,
-            position_ids=(mask.cumsum(1) - 1).clamp(min=0),
-            past_key_values=cache,
-            use_cache=True,
-            logits_to_keep=0 if wants_all else 1,
-        ).logits
-        for index, row in enumerate(rows):
+    def join(self, rows: Sequence[Row]) -> None:
+        """Adds rows; each gets its first token as soon as there is room for it."""
+        for row in rows:
+            self._number += 1
             if row.sampling.prompt_logprobs:
-                row.prompt_logprobs = prompt_logprobs(logits[index, longest - len(row.prompt_ids) :], row.prompt_ids)
-        choices = self._choose(rows, logits[:, -1])
-        self._merge(cache, mask)
-        self.rows.extend(rows)
-        return choices
+                row.prompt_logprobs = prompt_logprobs(self._model, row.prompt_ids)
+            self.rows[str(self._number)] = row
+            ids = row.prompt_ids if self._virtual is None else [*self._virtual.token_ids, *row.prompt_ids]
+            self._manager.add_request(ids, request_id=str(self._number), max_new_tokens=None)
 
-    def step(self) -> list[Choice]:
-        """The next token of every row."""
-        self._mask = torch.cat([self._mask, self._mask.new_ones(len(self.rows), 1)], dim=1)
-        logits = self._model(
-            input_ids=torch.tensor([[row.token_ids[-1]] for row in self.rows]),
-            attention_mask=self._mask,
-            position_ids=torch.tensor([[len(row.token_ids) - 1] for row in self.rows]),
-            past_key_values=self._cache,
-            use_cache=True,
-            logits_to_keep=1,
-        ).logits
-        return self._choose(self.rows, logits[:, -1])
+    def step(self) -> list[tuple[Row, Choice]]:
+        """The next token of every row whose prompt is read; none while there is only reading to do."""
+        self._runner.chosen = []
+        scheduler = self._processor.scheduler
+        if len(scheduler.active_requests) < self._num_active:
+            scheduler.block_new_requests = False  # it lets nobody in once pages ran out, until one ends by itself, which ours never do
+        self._num_active = len(scheduler.active_requests)
+        if self._processor.prepare_next_batch():
+            self._processor._generation_step(self._model)
+            self._processor.update_batch()
+        return self._runner.chosen
 
     def leave(self, gone: Sequence[Row]) -> None:
-        """Takes rows out."""
-        left = {id(row) for row in gone}
-        keep = [index for index, row in enumerate(self.rows) if id(row) not in left]
-        self.rows = [self.rows[index] for index in keep]
-        if not keep:
-            self.clear()
-            return
-        mask = self._mask[keep]
-        begin = mask.shape[1] - int(mask.sum(1).max())  # columns that are padding in every row that stays
-        self._mask = mask[:, begin:]
-        for layer in self._cache.layers:
-            layer.keys, layer.values = layer.keys[keep][:, :, begin:], layer.values[keep][:, :, begin:]
+        """Takes rows out and frees their pages."""
+        rows = {id(row) for row in gone}
+        left = [number for number, row in self.rows.items() if id(row) in rows]
+        for number in left:
+            del self.rows[number]
+            self._manager.cancel_request(number)
+        if left and not self.rows:
+            self._processor.prepare_next_batch()  # there is no next step that would free the pages
 
     def clear(self) -> None:
-        """Drops every row."""
-        self.rows = []
-        self._cache = DynamicCache()
-        self._mask = torch.zeros(0, 0, dtype=torch.long)
+        """Drops every row, after a failure in the middle of a step."""
+        self.rows.clear()
+        self._processor.reset()
 
-    def _choose(self, rows: Sequence[Row], logits: torch.Tensor) -> list[Choice]:
-        choices = choose_all([row.chooser for row in rows], [row.token_ids for row in rows], logits)
-        for row, choice in zip(rows, choices, strict=True):
-            row.token_ids.append(choice.token_id)
-        return choices
-
-    def _merge(self, cache: DynamicCache, mask: torch.Tensor) -> None:
-        """Joins the cache of new rows to the batch's, the shorter one padded at the left."""
-        if not self.rows:
-            self._cache, self._mask = cache, mask
-            return
-        width = max(self._mask.shape[1], mask.shape[1])
-        self._mask = torch.cat([pad(self._mask, width, 1), pad(mask, width, 1)])
-        for old, new in zip(self._cache.layers, cache.layers, strict=True):
-            old.keys = torch.cat([pad(old.keys, width, 2), pad(new.keys, width, 2)])
-            old.values = torch.cat([pad(old.values, width, 2), pad(new.values, width, 2)])
+    @property
+    def num_free_pages(self) -> int:
+        """Pages that no row holds."""
+        pool = self._processor.cache.pool
+        return int(pool.num_free_sectors * pool.blocks_per_sector[0] + pool.count_free_blocks(0))
 
 
-def pad(tensor: torch.Tensor, width: int, dimension: int) -> torch.Tensor:
-    """The tensor with zeros in front along one dimension."""
-    missing = width - tensor.shape[dimension]
-    if missing == 0:
-        return tensor
-    shape = list(tensor.shape)
-    shape[dimension] = missing
-    return torch.cat([tensor.new_zeros(shape), tensor], dim=dimension)
+class Runner(ModelRunner):  # type: ignore[misc]
+    """The library's step with our choice of tokens at its end."""
+
+    def __init__(self, processor: "object", rows: dict[str, Row]) -> None:
+        before = processor.model_runner  # type: ignore[attr-defined]
+        super().__init__(
+            logit_processor=before.logit_processor,
+            cb_config=before.cb_config,
+            inputs_and_outputs=before.inputs_and_outputs,
+            cache=before.cache,
+            do_sample=False,
+            return_logprobs=False,
+        )
+        self._rows = rows
+        self._helper = processor.distributed_helper  # type: ignore[attr-defined]
+        self.chosen: list[tuple[Row, Choice]] = []
+
+    def _sample(self, scores: torch.Tensor, output_ids: torch.Tensor) -> None:
+        """Scores have shape [1, rows in the step, vocabulary]; the rows with a token come first."""
+        ids = [future.state.request_id for future in self.inputs_and_outputs.requests_in_batch if future.has_new_token]
+        tokens = output_ids[0, : len(ids)]
+        if self._helper.is_tp_driver and ids:
+            rows = [self._rows[number] for number in ids]
+            choices = choose_all([row.chooser for row in rows], [row.token_ids for row in rows], scores[0, : len(ids)])
+            tokens.copy_(torch.tensor([choice.token_id for choice in choices], dtype=tokens.dtype))
+            for row, choice in zip(rows, choices, strict=True):
+                row.token_ids.append(choice.token_id)
+            self.chosen = list(zip(rows, choices, strict=True))
+        self._helper.tp_broadcast_from_rank_0(tokens)
 
 
-def prompt_logprobs(logits: torch.Tensor, prompt_ids: Sequence[int]) -> list[float | None]:
-    """Log-probability of each token of a prompt, from logits of shape [tokens, vocabulary]; None for the first."""
-    logprobs = logits[:-1].float().log_softmax(-1)
-    return [None, *logprobs.gather(1, torch.tensor(prompt_ids[1:])[:, None])[:, 0].tolist()]
+def settings(model: "PreTrainedModel", room: Room, virtual: VirtualTokens | None) -> ContinuousBatchingConfig:
+    """What the library wants to know, for on a CPU it cannot ask how much memory there is."""
+    longest = room.max_tokens + (len(virtual.token_ids) if virtual else 0)
+    wanted = min(room.max_rows * longest, room.cache_bytes // bytes_per_token(model))
+    num_pages = max(-(-wanted // PAGE_TOKENS), -(-longest // PAGE_TOKENS) + 1)
+    return ContinuousBatchingConfig(
+        page_size=PAGE_TOKENS,
+        num_blocks=num_pages,
+        max_batch_tokens=max(MAX_STEP_TOKENS, room.max_rows),
+        max_requests_per_batch=room.max_rows,
+        use_async_batching=False,
+        use_cuda_graph=False,
+        auto_switch_to_flash=False,
+        cpu_group_timeout=FOREVER_S,
+    )
+
+
+def bytes_per_token(model: "PreTrainedModel") -> int:
+    """Keys and values of one token in all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * size * model.dtype.itemsize)

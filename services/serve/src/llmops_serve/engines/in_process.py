@@ -6,14 +6,16 @@ import json
 import logging
 import multiprocessing
 import queue
+import socket
 import threading
 from collections.abc import AsyncGenerator
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 
-from llmops_serve.engines.child import work
-from llmops_serve.engines.engine import EngineError, OverloadError, Prompt, Sampling, Step
+from llmops_serve.engines.child import work, work_split
+from llmops_serve.engines.engine import EngineError, OverloadError, Prompt, Sampling, Step, UnsupportedError
 from llmops_serve.engines.messages import Cancel, Failed, Generate, Ready, Steps, Unloadable, WorkerSettings
+from llmops_serve.engines.method import method_of
 from llmops_shared.errors import LlmopsError
 
 logger = logging.getLogger(__name__)
@@ -34,6 +36,7 @@ class InProcessEngine:
         self._failure: str | None = None
         self._loaded: asyncio.Future[None] | None = None
         self._process: ForkServerProcess | None = None
+        self._others: list[ForkServerProcess] = []  # the further parts of a model that is split
         self._connection: Connection | None = None
         self._outbox: queue.SimpleQueue[Generate | Cancel | None] = queue.SimpleQueue()
 
@@ -43,9 +46,18 @@ class InProcessEngine:
         context.set_forkserver_preload(["llmops_serve.engines.worker", modelling_module(self._settings)])
         self._connection, theirs = context.Pipe()
         atexit.register(self._connection.close)  # the worker ends with the pipe; without this a crashing server would wait for it
-        self._process = context.Process(target=work, args=(theirs, self._settings), name=f"model-{self._name}", daemon=True)
+        name = f"model-{self._name}"
+        if self._settings.tensor_parallel == 1:
+            self._process = context.Process(target=work, args=(theirs, self._settings), name=name, daemon=True)
+        else:
+            address = f"127.0.0.1:{free_port()}"
+            self._process = context.Process(target=work_split, args=(theirs, self._settings, 0, address), name=name, daemon=True)
+            for rank in range(1, self._settings.tensor_parallel):
+                arguments = (None, self._settings, rank, address)
+                self._others.append(context.Process(target=work_split, args=arguments, name=f"{name}-{rank}", daemon=True))
         with theirs:
-            await asyncio.to_thread(self._process.start)  # returns when the fork server has loaded torch
+            for process in (self._process, *self._others):
+                await asyncio.to_thread(process.start)  # returns when the fork server has loaded torch
         loop = asyncio.get_running_loop()
         self._loaded = loop.create_future()
         loop.add_reader(self._connection.fileno(), self._receive)
@@ -68,6 +80,7 @@ class InProcessEngine:
     async def generate(self, prompt: Prompt, sampling: Sampling) -> AsyncGenerator[Step, None]:
         if self._failure is not None:
             raise EngineError(self._failure)
+        self._check(sampling)
         if len(self._streams) >= self._max_requests:
             raise OverloadError(f"{self._max_requests} requests are under way")
         self._number += 1
@@ -87,6 +100,15 @@ class InProcessEngine:
             if not finished:
                 self._outbox.put(Cancel(number))
 
+    def _check(self, sampling: Sampling) -> None:
+        """Raises UnsupportedError for what this model cannot do."""
+        if sampling.adapter is not None and sampling.adapter not in self._settings.adapters:
+            known = ", ".join(sorted(self._settings.adapters)) or "none"
+            raise UnsupportedError(f"`adapter_id` {sampling.adapter} is not served here (known: {known})")
+        folder = self._settings.adapter if sampling.adapter is None else self._settings.adapters[sampling.adapter]
+        if sampling.prompt_logprobs and folder is not None and method_of(folder) in ("PREFIX_TUNING", "PROMPT_TUNING"):
+            raise UnsupportedError("`decoder_input_details` is not supported for an adapter that puts learned tokens before the prompt")
+
     async def stop(self) -> None:
         if self._process is None or self._connection is None:
             return  # it was never started
@@ -94,6 +116,8 @@ class InProcessEngine:
         asyncio.get_running_loop().remove_reader(self._connection.fileno())
         self._fail("the server is stopping")
         self._outbox.put(None)  # ends the sender, which closes the pipe, upon which the worker ends
+        for process in self._others:  # they wait for the first part and would do so for ever
+            process.kill()
         await asyncio.to_thread(self._process.join, 5)
         if self._process.exitcode is None:
             logger.warning("variant %s: the model does not end; killed", self._name)
@@ -148,6 +172,14 @@ def send_all(connection: Connection, outbox: "queue.SimpleQueue[Generate | Cance
         except OSError:
             return  # the reader sees the same end and tells everyone
     connection.close()
+
+
+def free_port() -> int:
+    """A port where the parts of a model can meet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 def modelling_module(settings: WorkerSettings) -> str:

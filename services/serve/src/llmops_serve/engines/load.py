@@ -1,41 +1,64 @@
 """Loading a package's model: safetensors only, code of the model's own never run."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253 - this module is imported late
 
+from llmops_shared.contracts.engine import Quantization
 from llmops_shared.errors import LlmopsError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def load_model(model: Path, adapter: Path | None) -> "PreTrainedModel":
-    """The model in a directory, with the adapter folded in. Raises LlmopsError when it cannot be loaded."""
+def load_model(model: Path, quantize: Quantization | None = None, tensor_parallel: int = 1) -> "PreTrainedModel":
+    """The model in a directory. Raises LlmopsError when it cannot be loaded.
+
+    With `tensor_parallel` above 1 every process of the group calls this, and each holds its part of the weights.
+    """
     from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
 
+    options: dict[str, Any] = {"dtype": "auto", "attn_implementation": "sdpa"}
+    if tensor_parallel > 1:
+        options["distributed_config"] = shared_out(tensor_parallel)
+    if quantize == "nf4":
+        options |= four_bits()
     try:
         loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
-            str(model), use_safetensors=True, trust_remote_code=False, local_files_only=True, dtype="auto", attn_implementation="sdpa"
+            str(model), use_safetensors=True, trust_remote_code=False, local_files_only=True, **options
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise LlmopsError(f"{model}: cannot be loaded as a causal language model ({error}); package the run again") from error
-    if adapter is not None:
-        loaded = fold_in(loaded, adapter)
-    return loaded.eval()
+    loaded.eval().requires_grad_(False)
+    return eight_bits(loaded) if quantize == "int8" else loaded
 
 
-def fold_in(model: "PreTrainedModel", adapter: Path) -> "PreTrainedModel":
-    """Adds a LoRA adapter to the weights, which then cost what the base model costs."""
-    try:
-        from peft import PeftModel
-    except ImportError as error:
-        way_out = "install llmops-serve[adapters], or package the run as merged"
-        raise LlmopsError(f"{adapter}: serving an adapter needs peft; {way_out}") from error
-    merged: PreTrainedModel = PeftModel.from_pretrained(model, str(adapter)).merge_and_unload()
-    return merged
+def shared_out(num_processes: int) -> Any:
+    """How a model is split over a group of processes: by the plan its class has."""
+    from transformers.distributed import DistributedConfig
+
+    return DistributedConfig(tp_size=num_processes)
+
+
+def four_bits() -> dict[str, Any]:
+    """bitsandbytes' NF4, which has kernels for the CPU; it computes in float32 there, for few CPUs are fast at anything else."""
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.float32)
+    return {"quantization_config": config, "dtype": torch.float32, "device_map": {"": "cpu"}}
+
+
+def eight_bits(model: "PreTrainedModel") -> "PreTrainedModel":
+    """PyTorch's dynamic int8: weights are stored as int8, activations quantized as they come. The head stays as it is."""
+    head = model.get_output_embeddings()
+    inside: Any = model.get_submodule(model.base_model_prefix)
+    torch.ao.quantization.quantize_dynamic(  # type: ignore[no-untyped-call]
+        inside, {torch.nn.Linear}, dtype=torch.qint8, inplace=True
+    )
+    assert model.get_output_embeddings() is head
+    return model
 
 
 def end_tokens(model: "PreTrainedModel") -> frozenset[int]:

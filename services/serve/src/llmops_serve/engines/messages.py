@@ -1,9 +1,11 @@
 """What the server and the process of a model send each other."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from llmops_serve.engines.engine import Prompt, Sampling, Step
+from llmops_shared.contracts.engine import Quantization
 
 
 class Generate(NamedTuple):
@@ -49,8 +51,18 @@ class WorkerSettings(NamedTuple):
     model: Path
     """Model directory."""
     adapter: Path | None
-    """Adapter directory."""
+    """Directory of the package's own adapter."""
     threads: int
     """CPU threads."""
     max_batch_size: int
     """Rows stepped together."""
+    max_total_tokens: int
+    """Prompt and answer together."""
+    adapters: Mapping[str, Path] = {}
+    """Directories of the adapters that requests may name."""
+    quantize: Quantization | None = None
+    """Number format the weights are turned into."""
+    tensor_parallel: int = 1
+    """Processes the model is split over."""
+    cache_bytes: int = 2**30
+    """Memory for keys and values, of all adapters together."""

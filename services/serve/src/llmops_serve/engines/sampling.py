@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
 from transformers.generation.logits_process import (  # noqa: TID253
@@ -16,12 +16,17 @@ from transformers.generation.logits_process import (  # noqa: TID253
 
 from llmops_serve.engines.engine import Sampling
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 
 class Choice(NamedTuple):
     """A token and the log-probability the model itself gave it."""
 
     token_id: int
     logprob: float
+    likely: list[tuple[int, float]] | None = None
+    """The likeliest tokens with their log-probabilities, when asked for."""
 
 
 class Chooser:
@@ -29,6 +34,7 @@ class Chooser:
 
     def __init__(self, sampling: Sampling) -> None:
         self.processors = make_processors(sampling)
+        self.top_n_tokens = sampling.top_n_tokens
         self.generator: torch.Generator | None = None
         if sampling.do_sample:
             self.generator = torch.Generator().manual_seed(random.getrandbits(63) if sampling.seed is None else sampling.seed)
@@ -70,5 +76,19 @@ def choose_all(choosers: Sequence[Chooser], token_ids: Sequence[Sequence[int]], 
     for row, chooser in enumerate(choosers):
         if not chooser.takes_likeliest:
             tokens[row] = chooser.choose(token_ids[row], logits[row])
-    chosen = logits.gather(1, torch.tensor(tokens)[:, None])[:, 0] - logits.logsumexp(-1)
-    return [Choice(token, logprob) for token, logprob in zip(tokens, chosen.tolist(), strict=True)]
+    normalizers = logits.logsumexp(-1)
+    logprobs = logits.gather(1, torch.tensor(tokens)[:, None])[:, 0] - normalizers
+    choices = [Choice(token, logprob) for token, logprob in zip(tokens, logprobs.tolist(), strict=True)]
+    for row, chooser in enumerate(choosers):
+        if chooser.top_n_tokens:
+            best = logits[row].topk(min(chooser.top_n_tokens, logits.shape[1]))
+            pairs = zip(best.indices.tolist(), (best.values - normalizers[row]).tolist(), strict=True)
+            choices[row] = choices[row]._replace(likely=list(pairs))
+    return choices
+
+
+def prompt_logprobs(model: "PreTrainedModel", prompt_ids: Sequence[int]) -> list[float | None]:
+    """Log-probability of each token of a prompt; None for the first, before which there is nothing."""
+    logits: torch.Tensor = model(input_ids=torch.tensor([prompt_ids]), use_cache=False).logits[0, :-1]
+    logprobs = logits.float().log_softmax(-1)
+    return [None, *logprobs.gather(1, torch.tensor(prompt_ids[1:], dtype=torch.long)[:, None])[:, 0].tolist()]
