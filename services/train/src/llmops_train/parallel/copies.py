@@ -60,9 +60,9 @@ class Copies:
         self.model.train(learning)
 
     @torch.no_grad()
-    def measure(self, batch: Batch) -> tuple[float, int]:
-        loss, count = self.bare.loss(self.model, batch, self.config)
-        return float(loss), count
+    def measure(self, batches: list[Batch]) -> tuple[float, int]:
+        results = [self.bare.loss(self.model, batch, self.config) for batch in batches]
+        return sum(loss.item() for loss, _ in results), sum(count for _, count in results)
 
     @property
     def bare(self) -> Losses:

@@ -32,8 +32,8 @@ class Engine(Protocol):
     def learn(self, learning: bool) -> None:
         """Switches dropout on for learning, off for measuring."""
 
-    def measure(self, batch: Batch) -> tuple[float, int]:
-        """Summed loss of a batch without learning, and the number of its targets."""
+    def measure(self, batches: list[Batch]) -> tuple[float, int]:
+        """Summed loss of this process's micro batches without learning, and the number of their targets."""
 
     def state(self) -> list[Piece]:
         """What this process holds of the run's state."""

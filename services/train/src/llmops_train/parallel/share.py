@@ -1,6 +1,7 @@
 """A step's rows dealt out: to data shares, and each share to micro batches. The whole is the same for every number of processes."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch  # noqa: TID253 - this module is imported late
@@ -22,8 +23,10 @@ def micro_rows(num_rows: int, config: TrainConfig, mesh: Mesh) -> tuple[int, int
 
 def my_batches(packed: Sequences, rows: NDArray[np.int64], config: TrainConfig, mesh: Mesh) -> list[Batch]:
     """This process's micro batches of a step, on its device. Where rows do not come out even, some are there for their shape only."""
+    even = mesh.pipeline > 1  # a schedule has a fixed number of micro batches of one shape
+    if even:
+        rows = np.pad(rows, (0, config.batch_sequences - len(rows)), constant_values=FILLING)
     size, number = micro_rows(len(rows), config, mesh)
-    even = mesh.pipeline > 1  # stages pass on tensors of one shape
     share = -(-len(rows) // mesh.data)
     mine = np.full(size * number if even else share, FILLING)
     own = rows[mesh.data_rank * share : (mesh.data_rank + 1) * share]
@@ -53,4 +56,5 @@ def on_device(batch: Batch, device: torch.device) -> Batch:
 
 def each_tensor(batch: Batch, change: Callable[[torch.Tensor], torch.Tensor]) -> Batch:
     """The batch with each of its tensors changed."""
-    return batch._replace(**{name: change(value) for name, value in batch._asdict().items() if torch.is_tensor(value)})
+    changed: dict[str, Any] = {name: change(value) for name, value in batch._asdict().items() if torch.is_tensor(value)}
+    return batch._replace(**changed)
