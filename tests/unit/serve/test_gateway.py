@@ -11,6 +11,8 @@ import pytest
 
 from llmops_serve.retrieve import Retriever
 from llmops_shared.contracts import Exchange
+from llmops_shared.contracts.retrieval import RetrievalSettings
+from llmops_shared.retrieval.store import FoundChunk
 from support.serving import ScriptedEngine, fail, hang, make_gateway, scripted, serving, settings
 
 PROMPT = {"inputs": "What does", "parameters": {"max_new_tokens": 4}}
@@ -209,15 +211,8 @@ def test_prompts_and_answers_are_not_in_the_log_of_the_server(serve, tmp_path, c
     assert "secret" not in caplog.text
 
 
-class Chunk(NamedTuple):
-    chunk_id: str
-    document_id: str
-    text: str
-    score: float
-
-
 class Found(NamedTuple):
-    chunks: list[Chunk]
+    chunks: list[FoundChunk]
     embedding_ms: float
     search_ms: float
 
@@ -225,9 +220,9 @@ class Found(NamedTuple):
 class SmallIndex:
     """Finds the chunks that share a word with the question."""
 
-    CHUNKS = (Chunk("c1", "d1", "chain returns an iterator", 0.0), Chunk("c2", "d2", "copytree copies a tree", 0.0))
+    CHUNKS = (FoundChunk("c1", "d1", "chain returns an iterator", 0.0), FoundChunk("c2", "d2", "copytree copies a tree", 0.0))
 
-    def search(self, question, num_chunks):
+    def search(self, question, num_chunks, search, filters, num_candidates):
         words = set(question.lower().strip("?").split())
         scored = [chunk._replace(score=len(words & set(chunk.text.split())) / 4) for chunk in self.CHUNKS]
         return Found(sorted((chunk for chunk in scored if chunk.score), key=lambda chunk: -chunk.score)[:num_chunks], 1.5, 2.5)
@@ -237,7 +232,7 @@ class SmallIndex:
 
 def test_context_is_put_before_the_question_cited_and_recorded(serve, tmp_path):
     engine, shadow = ScriptedEngine(), ScriptedEngine()
-    options = {"capture_uri": str(tmp_path), "retriever": Retriever(SmallIndex(), "i" * 64, 3), "context": 128}
+    options = {"capture_uri": str(tmp_path), "retriever": Retriever(SmallIndex(), "i" * 64, RetrievalSettings()), "context": 128}
     with serve(options, production=engine, shadow=shadow) as http:
         plain = http.post("/v1/chat/completions", json=CHAT).json()
         answer = http.post("/v1/chat/completions", json={**CHAT, "retrieval": True}).json()
@@ -257,7 +252,7 @@ def test_context_is_put_before_the_question_cited_and_recorded(serve, tmp_path):
 
 def test_context_never_takes_the_room_of_the_answer(serve):
     engine = ScriptedEngine()
-    options = {"retriever": Retriever(SmallIndex(), "i" * 64, 3), "context": 40}
+    options = {"retriever": Retriever(SmallIndex(), "i" * 64, RetrievalSettings()), "context": 40}
     with serve(options, production=engine) as http:
         answer = http.post("/v1/chat/completions", json={**CHAT, "retrieval": True, "max_tokens": 20})
 

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from llmops_serve.citations import cited, sources
 from llmops_serve.engines.engine import Step
 from llmops_serve.gateway import Gateway
 from llmops_serve.job import Ask, Job, RequestError
@@ -45,7 +46,9 @@ async def chat_response(request: Request, body: ChatBody, route: str) -> Respons
         is_chat=True,
         sampling=body.sampling(),
         max_new_tokens=body.max_new_tokens,
-        retrieval=body.retrieval,
+        retrieval=bool(body.retrieval),
+        filters=body.retrieval_ask.filters,
+        num_chunks=body.retrieval_ask.num_chunks,
         metadata=body.metadata or {},
     )
     job = await unless_gone(request, gateway.prepare(ask))
@@ -60,16 +63,22 @@ async def chat_response(request: Request, body: ChatBody, route: str) -> Respons
         "logprobs": {"content": [logprob(job, step) for step in steps]} if body.logprobs else None,
     }
     answer = {**head(gateway, job, "chat.completion"), "choices": [choice], "usage": usage([(job, len(steps))])}
-    return JSONResponse({**answer, **citations(job)})
+    shown = sources(job.context, job.used)
+    if shown:
+        shown["retrieval"] |= cited(job.context, job.used, text_of(steps))
+    return JSONResponse({**answer, **shown})
 
 
 async def chat_events(gateway: Gateway, job: Job, body: ChatBody, steps: AsyncGenerator[Step, None]) -> AsyncGenerator[str, None]:
-    """A ChatCompletionChunk a token; the first one has the citations, the last one the usage when asked for."""
+    """A ChatCompletionChunk a token; the first one has the sources, the last one what was cited of them, or the usage when asked for."""
     shared = {**head(gateway, job, "chat.completion.chunk"), **({"usage": None} if body.includes_usage else {})}
-    extra, number = citations(job), 0
+    extra, number, answer = sources(job.context, job.used), 0, ""
     async with aclosing(steps):
         async for step in steps:
             number += 1
+            answer += step.text
+            if step.finish is not None and (found := cited(job.context, job.used, answer)):
+                extra = {"retrieval": {**extra.get("retrieval", {}), **found}}
             choice = {
                 "index": 0,
                 "delta": {"role": "assistant", "content": step.text},
@@ -81,17 +90,6 @@ async def chat_events(gateway: Gateway, job: Job, body: ChatBody, steps: AsyncGe
     if body.includes_usage:
         yield event({**shared, "choices": [], "usage": usage([(job, number)])})
     yield event("[DONE]")
-
-
-def citations(job: Job) -> dict[str, Any]:
-    """Where the context came from; nothing when none was asked for."""
-    if job.context is None:
-        return {}
-    chunks = [
-        {"chunk_id": one.chunk.chunk_id, "document_id": one.chunk.document_id, "score": one.chunk.score, "num_tokens": one.num_tokens}
-        for one in job.used
-    ]
-    return {"retrieval": {"index_sha256": job.context.index_sha256, "chunks": chunks}}
 
 
 def logprob(job: Job, step: Step) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from llmops_serve.capture import CaptureLog
+from llmops_serve.citations import trace
 from llmops_serve.engines.engine import EngineError, OverloadError, Step
 from llmops_serve.job import Ask, Job, RequestError, Served, make_job
 from llmops_serve.metrics import Metrics
@@ -14,7 +15,7 @@ from llmops_serve.retrieve import Context, Retriever
 from llmops_serve.router import choose, is_sampled
 from llmops_serve.shadow import ShadowQueue
 from llmops_shared.contracts import Endpoint
-from llmops_shared.contracts.exchange import Exchange, RetrievalTrace, RetrievedChunk
+from llmops_shared.contracts.exchange import Exchange
 
 
 @dataclass
@@ -90,7 +91,7 @@ class Gateway:
                 question = question_of(ask.messages)
             except ValueError as error:
                 raise RequestError(str(error)) from error
-            context = await self._retriever.context(question)
+            context = await self._retriever.context(question, ask.filters, ask.num_chunks)
         job = make_job(ask, served, context)
         self.metrics.observe("tgi_request_input_length", len(job.prompt.token_ids))
         self.metrics.observe("tgi_request_max_new_tokens", job.sampling.max_new_tokens)
@@ -129,7 +130,8 @@ class Gateway:
         # a live answer that ends early was given up by its client; a copy that does was given up by the server, and is no answer
         turn = Turn(started, error=None if job.served.variant.shadow else "the client went away")
         try:
-            async with aclosing(job.served.engine.generate(job.prompt, job.sampling)) as steps:
+            generated = refused(job) if job.refusal is not None else job.served.engine.generate(job.prompt, job.sampling)
+            async with aclosing(generated) as steps:
                 async for step in steps:
                     turn.add(step)
                     yield step
@@ -168,19 +170,14 @@ class Gateway:
                 latency_ms=latency_ms,
                 first_token_ms=turn.first_token_ms,
                 error=turn.error,
-                retrieval=trace(job) if job else None,
+                retrieval=trace(job.context, job.used, job.refusal is not None) if job else None,
                 metadata=ask.metadata,
             )
         )
 
 
-def trace(job: Job) -> RetrievalTrace | None:
-    """What retrieval did for a request."""
-    if job.context is None:
-        return None
-    return RetrievalTrace(
-        index_sha256=job.context.index_sha256,
-        chunks=[RetrievedChunk(chunk_id=one.chunk.chunk_id, score=one.chunk.score, num_tokens=one.num_tokens) for one in job.used],
-        embedding_ms=job.context.found.embedding_ms,
-        search_ms=job.context.found.search_ms,
-    )
+async def refused(job: Job) -> AsyncGenerator[Step, None]:
+    """The refusal as an answer of one step."""
+    assert job.refusal is not None
+    token_id = job.served.text.encode(job.refusal, special=False)[0]
+    yield Step(token_id, job.refusal, 0.0, False, "eos_token")

@@ -60,6 +60,10 @@ class Ask:
     """Tokens kept of a plain prompt, from its end."""
     retrieval: bool = False
     """Whether context is put in front of the question."""
+    filters: dict[str, list[str]] = field(default_factory=dict)
+    """Values that the metadata of a chunk may have; narrows the endpoint's own filters."""
+    num_chunks: int | None = None
+    """Chunks asked for; None: the endpoint's number."""
     metadata: dict[str, str] = field(default_factory=dict)
 
 
@@ -73,6 +77,8 @@ class Job:
     sampling: Sampling
     context: Context | None
     used: list[UsedChunk]
+    refusal: str | None = None
+    """Said in place of the model's answer; None: the model is asked."""
 
 
 def make_job(ask: Ask, served: Served, context: Context | None) -> Job:
@@ -89,7 +95,7 @@ def make_job(ask: Ask, served: Served, context: Context | None) -> Job:
             # a quarter of the window is kept for an answer of open length
             reserved = limits.max_total_tokens // 4 if ask.max_new_tokens is None else ask.max_new_tokens
             room = min(limits.max_input_tokens, limits.max_total_tokens - reserved)
-            prompt, used = render_with_context(served.text, ask.messages, context.found.chunks, room)
+            prompt, used = render_with_context(served.text, ask.messages, context, room)
     except ValueError as error:
         raise RequestError(str(error)) from error
     num_tokens = len(prompt.token_ids)
@@ -103,7 +109,8 @@ def make_job(ask: Ask, served: Served, context: Context | None) -> Job:
             f"`inputs` tokens + `max_new_tokens` must be <= {limits.max_total_tokens}. "
             f"Given: {num_tokens} `inputs` tokens and {max_new_tokens} `max_new_tokens`"
         )
-    return Job(ask, served, prompt, ask.sampling.model_copy(update={"max_new_tokens": max_new_tokens}), context, used)
+    refusal = context.settings.refusal if context and not used and context.settings.when_empty == "refuse" else None
+    return Job(ask, served, prompt, ask.sampling.model_copy(update={"max_new_tokens": max_new_tokens}), context, used, refusal)
 
 
 def plain_prompt(ask: Ask, text: ModelText) -> Prompt:

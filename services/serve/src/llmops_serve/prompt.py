@@ -1,22 +1,28 @@
-"""The prompt of a conversation, with context in front of the question as far as the model's window allows."""
+"""The prompt of a conversation, with context in front of the question as far as the budget of tokens allows."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from llmops_serve.engines.engine import Prompt
-from llmops_serve.retrieve import Chunk
+from llmops_serve.retrieve import Context
 from llmops_serve.text import ModelText
 from llmops_shared.contracts.exchange import Message
+from llmops_shared.contracts.retrieval import RetrievalSettings
 
-CONTEXT = "Context:\n{context}\n\nQuestion: {question}"
+if TYPE_CHECKING:
+    from llmops_shared.retrieval.store import FoundChunk
+
 SEPARATOR = "\n\n"
 
 
 class UsedChunk(NamedTuple):
     """A chunk that is part of a prompt."""
 
-    chunk: Chunk
+    chunk: "FoundChunk"
     num_tokens: int
+    """Of its text alone."""
+    shown: str
+    """As it stands in the prompt."""
 
 
 def render(text: ModelText, messages: Sequence[Message]) -> Prompt:
@@ -26,26 +32,36 @@ def render(text: ModelText, messages: Sequence[Message]) -> Prompt:
 
 
 def render_with_context(
-    text: ModelText, messages: Sequence[Message], chunks: Sequence[Chunk], max_prompt_tokens: int
+    text: ModelText, messages: Sequence[Message], context: Context, max_prompt_tokens: int
 ) -> tuple[Prompt, list[UsedChunk]]:
     """The conversation with chunks in front of its last question, best first, each whole or not at all.
 
-    A chunk that would make the prompt longer than `max_prompt_tokens` is left out; without any the prompt is the plain one.
+    A chunk that would make the prompt longer than `max_prompt_tokens`, or the context longer than its own budget, is left out; without
+    any the prompt is the plain one.
     """
-    prompt, used = render(text, messages), list[UsedChunk]()
-    for chunk in chunks:
-        candidate = [*(one.chunk for one in used), chunk]
-        longer = render(text, with_context(messages, candidate))
+    prompt, used, num_left = render(text, messages), list[UsedChunk](), context.settings.max_context_tokens
+    for chunk in context.chunks:
+        shown = show(context.settings, chunk, len(used) + 1)
+        if num_left is not None and (num_shown := len(text.encode(shown, special=False))) > num_left:
+            continue
+        longer = render(text, with_context(messages, context.settings, [*(one.shown for one in used), shown]))
         if len(longer.token_ids) <= max_prompt_tokens:
             prompt = longer
-            used.append(UsedChunk(chunk, len(text.encode(chunk.text, special=False))))
+            used.append(UsedChunk(chunk, len(text.encode(chunk.text, special=False)), shown))
+            num_left = None if num_left is None else num_left - num_shown
     return prompt, used
 
 
-def with_context(messages: Sequence[Message], chunks: Sequence[Chunk]) -> list[Message]:
-    """The conversation with the chunks' text in its last question."""
+def show(settings: RetrievalSettings, chunk: "FoundChunk", number: int) -> str:
+    """A chunk by the template."""
+    places = {"text": chunk.text, "document_id": chunk.document_id, "source": chunk.source, "title": chunk.title}
+    return settings.chunk_template.format(number=number, **places)
+
+
+def with_context(messages: Sequence[Message], settings: RetrievalSettings, shown: Sequence[str]) -> list[Message]:
+    """The conversation with the chunks in its last question."""
     last = max(index for index, message in enumerate(messages) if message.role == "user")
-    question = CONTEXT.format(context=SEPARATOR.join(chunk.text for chunk in chunks), question=messages[last].content)
+    question = settings.template.format(context=SEPARATOR.join(shown), question=messages[last].content)
     return [*messages[:last], Message(role="user", content=question), *messages[last + 1 :]]
 
 

@@ -172,6 +172,23 @@ class ChatMessage(Body):
         return Message(role="system" if self.role == "developer" else self.role, content=self.content)
 
 
+def as_values(values: Any) -> Any:
+    """A filter's value: one or several."""
+    return [values] if isinstance(values, str) else values
+
+
+FilterValues = Annotated[list[Annotated[str, Field(max_length=2048)]], BeforeValidator(as_values), Field(min_length=1, max_length=100)]
+
+
+class RetrievalAsk(Body):
+    """`retrieval` of a chat request that wants more than the endpoint's settings: what chunks, and how many."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    filters: dict[Annotated[str, Field(min_length=1, max_length=200)], FilterValues] = Field(default={}, max_length=20)
+    num_chunks: int | None = Field(default=None, ge=1, le=100)
+
+
 class ChatBody(OpenAIBody):
     """Body of `/v1/chat/completions` and `/chat_tokenize`."""
 
@@ -183,13 +200,18 @@ class ChatBody(OpenAIBody):
     tool_choice: Any = None
     functions: Any = None
     response_format: Any = None
-    retrieval: bool = False
+    retrieval: bool | RetrievalAsk = False
 
     @model_validator(mode="after")
     def _chat_is_supported(self) -> Self:
         refuse(self, {"tools": (None, []), "tool_choice": (None, "none", "auto"), "functions": (None, []), "top_logprobs": (None, 0)})
         refuse(self, {"response_format": (None, {"type": "text"})})
         return self
+
+    @property
+    def retrieval_ask(self) -> RetrievalAsk:
+        """`retrieval` with its words; `true` has none."""
+        return self.retrieval if isinstance(self.retrieval, RetrievalAsk) else RetrievalAsk()
 
     @property
     def max_new_tokens(self) -> int | None:
