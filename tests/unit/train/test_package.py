@@ -88,7 +88,7 @@ def test_an_adapter_that_changes_nothing_is_refused(tmp_path: Path, pretrained: 
     weights = [describe(lazy / part.path, part.path) for part in run.weights]
     write_document(str(lazy), run.model_copy(update={"dataset": dataset, "weights": weights}))
 
-    with pytest.raises(LlmopsError, match=r"changes nothing \(every lora_B is zero\)"):
+    with pytest.raises(LlmopsError, match="its adapter changes nothing"):
         package(settings(str(tmp_path / "package"), str(lazy)))
     assert not exists(str(tmp_path / "package" / "package.json"))
 

@@ -3,12 +3,15 @@
 import logging
 from typing import Any
 
+import torch  # noqa: TID253 - this module is imported late
+
 from llmops_shared.contracts import DatasetManifest
 from llmops_shared.errors import LlmopsError
 from llmops_shared.rows import TextRow
 from llmops_train.evaluation.generation import answer
 from llmops_train.evaluation.questions import read_rows, sample
-from llmops_train.model import adapt, load_model, load_tokenizer
+from llmops_train.methods.adapters import adapt
+from llmops_train.model import load_model, load_tokenizer, without_virtual_places
 from llmops_train.source import ModelFiles
 
 logger = logging.getLogger(__name__)
@@ -28,6 +31,19 @@ def prompts_of(uri: str, manifest: DatasetManifest, count: int) -> list[Messages
         else [message.model_dump() for message in row.messages[:-1]]
         for row in rows
     ]
+
+
+def check_change(trained: ModelFiles, prompts: list[Messages], place: str) -> None:
+    """Raises LlmopsError for an adapter that changes nothing: the model says the same with it and without, down to the last bit."""
+    base = load_model(ModelFiles(trained.folder, trained.adapters[:-1], trained.tokenizer))
+    tokenizer = load_tokenizer(trained.tokenizer)
+    encoded = [torch.tensor([encode(tokenizer, messages)]) for messages in prompts]
+    with torch.no_grad():
+        before = [base(input_ids=ids).logits for ids in encoded]
+        adapted = without_virtual_places(adapt(base, trained.adapters[-1])).eval()
+        changed = any(not torch.equal(adapted(input_ids=ids).logits, logits) for ids, logits in zip(encoded, before, strict=True))
+    if not changed:
+        raise LlmopsError(f"{place}: its adapter changes nothing, so that the package would be the model below it; train it again")
 
 
 def accept(trained: ModelFiles, packaged: ModelFiles, prompts: list[Messages], num_tokens: int) -> None:

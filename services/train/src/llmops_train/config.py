@@ -10,6 +10,8 @@ from llmops_train.parallel_config import ParallelConfig
 
 
 class ArchitectureConfig(Config):
+__all__ = ["ArchitectureConfig", "LoraConfig", "MethodConfig", "OptimizerConfig", "PackageConfig", "TrainConfig"]
+
     """The Llama that `method: pretrain` starts from; its vocabulary is that of the dataset's tokenizer."""
 
     hidden_size: int = Field(default=256, ge=8)
@@ -32,17 +34,6 @@ class ArchitectureConfig(Config):
                 f"hidden_size {self.hidden_size} must be a multiple of 2 x num_heads {self.num_heads} (rotary positions come in pairs)"
             )
         return self
-
-
-class LoraConfig(Config):
-    """The adapter of `method: lora` (Hu et al. 2021, https://arxiv.org/abs/2106.09685), on every linear layer but the output embedding."""
-
-    rank: int = Field(default=16, ge=1)
-    """Width of the adapter matrices."""
-    alpha: float = Field(default=32.0, gt=0)
-    """The adapter counts `alpha / rank` times."""
-    dropout: float = Field(default=0.0, ge=0, lt=1)
-    """Dropout in front of the adapter."""
 
 
 class OptimizerConfig(Config):
@@ -78,21 +69,17 @@ class OptimizerConfig(Config):
         return self
 
 
-class TrainConfig(JobConfig):
+class TrainConfig(JobConfig, MethodConfig):
     """Settings of `llmops-train run`."""
 
     name: str = Field(min_length=1)
     """Name of the run, as MLflow shows it."""
-    method: Literal["pretrain", "full", "lora"]
-    """`pretrain`: from scratch, or on from `model`; `full`: all weights of `model`; `lora`: an adapter for `model`."""
     dataset: str = Field(min_length=1)
     """DatasetManifest: its folder or file."""
     model: str | None = Field(default=None)
     """Start: folder of a TrainingRun or ModelPackage, model directory, `s3://` prefix, or Hugging Face id; safetensors only."""
     architecture: ArchitectureConfig | None = Field(default=None)
     """The new model of `method: pretrain`; forbidden together with `model`."""
-    lora: LoraConfig | None = Field(default=None)
-    """The adapter; `method: lora` only."""
     optimizer: OptimizerConfig = Field(default=OptimizerConfig())
     """Optimizer and schedule."""
     feed: FeedConfig = Field(default=FeedConfig())
@@ -138,16 +125,26 @@ class TrainConfig(JobConfig):
             raise ValueError("architecture describes a new model, so it goes with method pretrain and without model")
         if self.method == "pretrain" and self.model is None and self.architecture is None:
             raise ValueError("method pretrain needs either architecture (a new model) or model (to train on from one)")
-        if self.method == "lora" and self.lora is None:
-            raise ValueError("method lora needs `lora: {rank: ..., alpha: ...}`")
-        if self.method != "lora" and self.lora is not None:
-            raise ValueError(f"lora describes an adapter, which method {self.method} does not have; use method lora")
-        if self.method == "lora" and self.optimizer.kind == "muon":
+        if self.adapter is not None and self.optimizer.kind == "muon":
             raise ValueError("optimizer.kind muon is for weight matrices, not for the thin matrices of an adapter; use adamw")
         return self
 
     @model_validator(mode="after")
     def check_parallel(self) -> Self:
+        if self.adapter not in (None, "lora") and self.parallel.engine not in ("none", "ddp"):
+            raise ValueError(
+                f"method {self.method} trains a few vectors, which parallel.engine {self.parallel.engine} cannot split; use ddp"
+            )
+        if self.four_bits is not None and self.parallel.engine not in ("none", "ddp"):
+            raise ValueError(f"a base in 4 bits cannot be split by parallel.engine {self.parallel.engine}; use ddp")
+        if self.method == "prefix_tuning" and self.gradient_checkpointing:
+            raise ValueError("gradient_checkpointing drops the keys and values that prefix_tuning learns; leave it off")
+        if self.method == "dpo" and self.parallel.engine not in ("none", "ddp"):
+            raise ValueError(
+                f"method dpo needs a whole reference model, which engine {self.parallel.engine} does not keep; use ddp"
+            )
+        if self.method == "dpo" and self.feed.input_mode not in ("auto", "file"):
+            raise ValueError(f"method dpo reads its pairs from the dataset's rows; leave out feed.input_mode {self.feed.input_mode}")
         parallel = self.parallel
         sharded = parallel.engine in ("fsdp2", "deepspeed", "smp")
         if sharded and self.optimizer.kind == "muon":
@@ -176,7 +173,7 @@ class PackageConfig(JobConfig):
     registered_model: str | None = Field(default=None, min_length=1)
     """Name in MLflow's model registry; the new version gets the alias `challenger`. None: not registered."""
     layout: Literal["merged", "adapter"] = Field(default="merged")
-    """`merged`: one model directory. `adapter` (method lora only): base model and adapter side by side."""
+    """`merged`: one model directory. `adapter`: base and adapter side by side, as prompt_tuning, prefix_tuning and llama_adapter need."""
     acceptance_prompts: int = Field(default=8, ge=1)
     """Prompts whose greedy answers must be the same before and after packaging."""
     acceptance_tokens: int = Field(default=24, ge=1)

@@ -5,9 +5,8 @@ import shutil
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from llmops_shared.errors import LlmopsError
+from llmops_train.methods.kinds import num_virtual_tokens
 from llmops_train.model import count_parameters, load_directory, load_model, load_tokenizer, save_model
 from llmops_train.source import ModelFiles, model_paths
 
@@ -60,17 +59,6 @@ def write_generation_config(model: Path) -> None:
     path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
 
 
-def check_adapter(adapter: Path, place: str) -> None:
-    """Raises LlmopsError for an adapter that changes nothing: its B matrices, which start at zero, are still zero."""
-    from safetensors.numpy import load_file
-
-    tensors = load_file(adapter / "adapter_model.safetensors")
-    if not any(np.any(tensor) for name, tensor in tensors.items() if "lora_B" in name):
-        raise LlmopsError(
-            f"{place}: its adapter changes nothing (every lora_B is zero): the package would be the base model; train it again"
-        )
-
-
 def facts_of(files: ModelFiles) -> Facts:
     """The facts of a laid-out package."""
     config = json.loads((files.folder / "config.json").read_text())
@@ -80,6 +68,6 @@ def facts_of(files: ModelFiles) -> Facts:
     return Facts(
         architecture=type(model).__name__,
         num_parameters=count_parameters(model),
-        max_context_tokens=config["max_position_embeddings"],
+        max_context_tokens=config["max_position_embeddings"] - sum(map(num_virtual_tokens, files.adapters)),
         dtype=str(config.get("dtype") or config.get("torch_dtype") or "float32"),
     )

@@ -12,16 +12,15 @@ import torch  # noqa: TID253 - this module is imported late
 from llmops_shared.errors import LlmopsError
 from llmops_train.checkpoint import Checkpoint, Progress, Window
 from llmops_train.config import OptimizerConfig, TrainConfig
-from llmops_train.data import Order, Sequences
+from llmops_train.data import Batch, Order, Sequences
 from llmops_train.interruption import Interrupted, Stop
 from llmops_train.loss import count_targets
 from llmops_train.parallel.engine import Engine
 from llmops_train.parallel.share import my_batches
 from llmops_train.schedule import rate
+from llmops_train.watching.watch import Watch
 
 logger = logging.getLogger(__name__)
-
-SECONDS_BETWEEN_LINES = 5.0
 
 Log = Callable[[dict[str, float], int], None]
 
@@ -34,6 +33,8 @@ def train(
     checkpoint: Checkpoint,
     log: Log,
     stop: Stop | None = None,
+    count_in: Callable[[Batch], int] = count_targets,
+    watch: Watch | None = None,
 ) -> Progress:
     """Trains from the checkpoint, or from the start, to the last step. `log` gets each point of the curves, earlier ones first.
 
@@ -44,14 +45,15 @@ def train(
     progress = checkpoint.restore(engine)
     for step, figures in progress.curve:
         log(figures, step)
-    meter = Meter(num_steps, progress.step)
+    watch = watch or Watch()
+    meter = watch.start(num_steps, progress.step)
     saved = progress.step
     engine.learn(True)
     try:
         while progress.step < num_steps:
             began = time.perf_counter()
             share = set_rates(engine.optimizers, config.optimizer, progress.step, num_steps)
-            taken = take_step(engine, packed, order, config, checkpoint, progress.step, stop)
+            taken = take_step(engine, packed, order, config, checkpoint, progress.step, stop, count_in)
             if taken is None:
                 end_early(engine, checkpoint, progress, saved)
             loss, grad_norm, num_tokens = taken
@@ -61,9 +63,11 @@ def train(
             last = progress.step == num_steps
             figures = {}
             if last or progress.step % config.log_every_steps == 0:
-                figures = {**close(progress), "learning_rate": share * config.optimizer.learning_rate, "grad_norm": grad_norm}
+                rates = {"learning_rate": share * config.optimizer.learning_rate, "grad_norm": grad_norm}
+                figures = watch.figures(progress.window) | close(progress) | rates
             if last or (config.validate_every_steps and progress.step % config.validate_every_steps == 0):
                 figures["validation_loss"] = mean_loss(engine, validation, config)
+                watch.evaluated(progress.step)
             if figures:
                 progress.curve.append((progress.step, figures))
                 log(figures, progress.step)
@@ -104,7 +108,14 @@ def set_rates(optimizers: list[torch.optim.Optimizer], config: OptimizerConfig, 
 
 
 def take_step(
-    engine: Engine, packed: Sequences, order: Order, config: TrainConfig, checkpoint: Checkpoint, step: int, stop: Stop | None
+    engine: Engine,
+    packed: Sequences,
+    order: Order,
+    config: TrainConfig,
+    checkpoint: Checkpoint,
+    step: int,
+    stop: Stop | None,
+    count_in: Callable[[Batch], int],
 ) -> tuple[float, float, int] | None:
     """One optimizer step: mean loss of the batch, length of its gradient, and tokens. None when some process is asked to stop.
 
@@ -115,7 +126,7 @@ def take_step(
     torch.manual_seed((config.seed * 1_000_003 + step) * 65_537 + mesh.data_rank)
     batches = my_batches(packed, order.rows(step), config, mesh)
     counted = float(mesh.counts)
-    targets, tokens = sum(map(count_targets, batches)), sum(batch.num_tokens for batch in batches)
+    targets, tokens = sum(map(count_in, batches)), sum(batch.num_tokens for batch in batches)
     num_targets, num_tokens, stops = mesh.total([counted * targets, counted * tokens, float(stop is not None and stop.asked)])
     if stops:
         return None
@@ -166,24 +177,3 @@ def close(progress: Progress) -> dict[str, float]:
     """The figures of the window since the last point, which then starts anew."""
     window, progress.window = progress.window, Window()
     return {"train_loss": window.loss / window.num_steps, "tokens_per_second": window.num_tokens / window.seconds}
-
-
-class Meter:
-    """Lines about the progress, every few seconds."""
-
-    def __init__(self, num_steps: int, first_step: int) -> None:
-        self.num_steps = num_steps
-        self.first_step = first_step
-        self.num_tokens = 0
-        self.began = self.shown = time.monotonic()
-
-    def show(self, step: int, loss: float, num_tokens: int) -> None:
-        """Counts a step, and writes a line when one is due."""
-        self.num_tokens += num_tokens
-        now = time.monotonic()
-        if now - self.shown < SECONDS_BETWEEN_LINES and step < self.num_steps:
-            return
-        self.shown = now
-        seconds = max(now - self.began, 1e-9)
-        left = seconds / (step - self.first_step) * (self.num_steps - step)
-        logger.info("step %d of %d, loss %.3f, %.0f tokens/s, %.0f s left", step, self.num_steps, loss, self.num_tokens / seconds, left)

@@ -6,20 +6,14 @@ import torch  # noqa: TID253 - this module is imported late
 
 from llmops_train.config import TrainConfig
 from llmops_train.data import IGNORED, Batch
+from llmops_train.methods.virtual import logits_of
 
 
 def summed_loss(model: Any, batch: Batch, config: TrainConfig) -> tuple[torch.Tensor, int]:
     """Cross-entropy in nats over all targets of a batch, and their number."""
     learnt = batch.labels != IGNORED
-    # The output embedding is up to half of a small model's arithmetic, and in chats most tokens are no targets
-    hook = model.get_output_embeddings().register_forward_pre_hook(lambda module, inputs: (inputs[0][learnt],))
-    try:
-        with autocast(batch.input_ids.device, config):
-            logits = model(
-                input_ids=batch.input_ids, position_ids=batch.position_ids, attention_mask=batch.attention_mask, use_cache=False
-            ).logits
-    finally:
-        hook.remove()
+    with autocast(batch.input_ids.device, config):
+        logits = logits_of(model, batch, learnt)
     labels = batch.labels[learnt]
     return torch.nn.functional.cross_entropy(logits.float(), labels, reduction="sum"), labels.numel()
 

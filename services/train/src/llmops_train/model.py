@@ -1,18 +1,15 @@
-"""Models and tokenizers: made, loaded, adapted, saved. Only safetensors are read, and no code of a model repository ever runs."""
+"""Models and tokenizers: made, loaded, saved. Only safetensors are read, and no code of a model repository ever runs."""
 
-import json
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch  # noqa: TID253 - this module is imported late
 
 from llmops_shared.errors import LlmopsError
-from llmops_train.config import ArchitectureConfig, LoraConfig
+from llmops_train.config import ArchitectureConfig
+from llmops_train.methods.adapters import adapt
+from llmops_train.methods.kinds import is_mergeable, kind_of
 from llmops_train.source import ModelFiles
-
-# peft 0.21 asks transformers 5 for the old name; nothing of ours uses it
-PEFT_WARNING = "`is_gradient_checkpointing` is deprecated"
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,12 +53,28 @@ def new_model(architecture: ArchitectureConfig, tokenizer: "PreTrainedTokenizerB
     )
 
 
-def load_model(files: ModelFiles) -> "PreTrainedModel":
-    """A model with its adapters merged, in float32. Raises LlmopsError when it does not load."""
+def load_model(files: ModelFiles) -> Any:
+    """A model with its adapters, in float32; a last one that cannot be merged stays apart. Raises LlmopsError when one does not load."""
     model = load_directory(files.folder)
-    for adapter in files.adapters:
-        model = adapt(model, adapter).merge_and_unload()
+    for place, adapter in enumerate(files.adapters, start=1):
+        if not is_mergeable(adapter) and place < len(files.adapters):
+            raise LlmopsError(f"{adapter}: an adapter of kind {kind_of(adapter)} cannot be merged, so no other goes over it")
+        model = adapt(model, adapter)
+        if not is_mergeable(adapter):
+            return without_virtual_places(model)
+        model = model.merge_and_unload()
     return model.requires_grad_(True)  # peft froze what it merged into
+
+
+def without_virtual_places(model: Any) -> Any:
+    """The model with logits of the given tokens alone, where prompt tuning answers for its own vectors, too."""
+
+    def strip(module: Any, inputs: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> Any:
+        output.logits = output.logits[:, -kwargs["input_ids"].shape[1] :]
+        return output
+
+    model.register_forward_hook(strip, with_kwargs=True)
+    return model
 
 
 def load_directory(folder: Path) -> "PreTrainedModel":
@@ -89,35 +102,6 @@ def silence() -> None:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-
-
-def adapt(model: "PreTrainedModel", adapter: Path) -> Any:
-    """A model with a saved LoRA adapter over it, not merged."""
-    from peft import PeftModel
-    from safetensors import SafetensorError
-
-    if not (adapter / "adapter_model.safetensors").exists():
-        raise LlmopsError(f"{adapter}: has no adapter_model.safetensors; other weight files are refused")
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", PEFT_WARNING, FutureWarning)
-            return PeftModel.from_pretrained(model, str(adapter))
-    except (OSError, ValueError, SafetensorError, RuntimeError) as error:
-        raise LlmopsError(f"{adapter}: does not fit the model below it ({str(error).splitlines()[0]})") from error
-
-
-def add_lora(model: "PreTrainedModel", lora: LoraConfig, seed: int) -> Any:
-    """The model with a fresh adapter on every linear layer but the output embedding; only the adapter learns."""
-    from peft import LoraConfig as PeftConfig
-    from peft import get_peft_model
-
-    torch.manual_seed(seed)
-    adapter = PeftConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", bias="none", task_type="CAUSAL_LM"
-    )
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", PEFT_WARNING, FutureWarning)
-        return get_peft_model(model, adapter)
 
 
 def check_fit(
@@ -149,17 +133,10 @@ def check_fit(
 
 def count_parameters(model: torch.nn.Module, trainable: bool = False) -> int:
     """Parameters, shared ones once."""
-    return sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad or not trainable)
+    return sum(num_elements(parameter) for parameter in model.parameters() if parameter.requires_grad or not trainable)
 
 
-def save_adapter(model: Any, folder: Path, base: str) -> None:
-    """Writes `adapter_model.safetensors` and `adapter_config.json`, equal for equal adapters."""
-    model.save_pretrained(folder, safe_serialization=True)
-    for path in folder.iterdir():  # peft adds a model card full of blanks
-        if path.suffix not in {".json", ".safetensors"}:
-            path.unlink()
-    path = folder / "adapter_config.json"
-    settings = json.loads(path.read_text())
-    settings["base_model_name_or_path"] = base
-    settings["target_modules"] = sorted(settings["target_modules"])  # peft keeps a set, whose order changes with every process
-    path.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+def num_elements(parameter: torch.nn.Parameter) -> int:
+    """Numbers in a parameter; of one in 4 bits, which lie two to a byte, those it stands for."""
+    state = getattr(parameter, "quant_state", None)
+    return parameter.numel() if state is None else int(torch.Size(state.shape).numel())

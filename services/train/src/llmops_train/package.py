@@ -13,6 +13,7 @@ from llmops_shared.resume import digest_of, finished
 from llmops_shared.store import folder_of
 from llmops_shared.tracking import tracked
 from llmops_train.config import PackageConfig
+from llmops_train.methods.kinds import has_adapter, is_mergeable
 from llmops_train.source import open_run
 
 logger = logging.getLogger(__name__)
@@ -29,25 +30,33 @@ def package(config: PackageConfig) -> ModelPackage:
     kept = finished(config, ModelPackage, inputs)
     if kept is not None:
         return kept
-    check_request(config, place, run)
+    check_registry(config)
 
-    from llmops_train.acceptance import accept, prompts_of  # these load torch, which a kept package need not
-    from llmops_train.layout import check_adapter, facts_of, lay_out
+    from llmops_train.acceptance import accept, check_change, prompts_of  # these load torch, which a kept package need not
+    from llmops_train.layout import facts_of, lay_out
 
     files = open_run(place, run)
-    if run.method == "lora":
-        check_adapter(files.adapters[-1], place)
+    mergeable = all(map(is_mergeable, files.adapters))
+    check_layout(config, place, run, mergeable)
+    prompts = prompts_of(*follow(run.dataset, folder_of(place), DatasetManifest), config.acceptance_prompts)
+    if files.adapters:
+        check_change(files, prompts, place)
     name = config.registered_model or run.name
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         packaged = lay_out(files, config.layout, folder)
-        prompts = prompts_of(*follow(run.dataset, folder_of(place), DatasetManifest), config.acceptance_prompts)
         accept(files, packaged, prompts, config.acceptance_tokens)
         facts = facts_of(packaged)
         stored = [store_part(config.out, str(path.relative_to(folder)), path) for path in sorted(folder.rglob("*")) if path.is_file()]
     with tracked(config.tracking, "package", f"{name}-package") as tracking:
         tracking.parameters(
-            {"layout": config.layout, "method": run.method, "num_parameters": facts.num_parameters, "run_sha256": inputs["run"][:12]}
+            {
+                "layout": config.layout,
+                "method": run.method,
+                "mergeable": mergeable,
+                "num_parameters": facts.num_parameters,
+                "run_sha256": inputs["run"][:12],
+            }
         )
         tags = {"weights_sha256": weights_digest(stored), "run_sha256": inputs["run"], "method": run.method}
         registered = None
@@ -58,6 +67,7 @@ def package(config: PackageConfig) -> ModelPackage:
             run=refer(place, TrainingRun, config.out),
             evaluation=refer(config.evaluation, Report, config.out) if config.evaluation else None,
             layout=config.layout,
+            mergeable=mergeable,
             files=stored,
             architecture=facts.architecture,
             num_parameters=facts.num_parameters,
@@ -69,10 +79,19 @@ def package(config: PackageConfig) -> ModelPackage:
     return document
 
 
-def check_request(config: PackageConfig, place: str, run: TrainingRun) -> None:
-    """Raises LlmopsError for a layout the run does not have, or a registration without a registry."""
-    if config.layout == "adapter" and run.method != "lora":
+def check_layout(config: PackageConfig, place: str, run: TrainingRun, mergeable: bool) -> None:
+    """Raises LlmopsError for a layout the run does not have."""
+    if config.layout == "adapter" and not has_adapter(run):
         raise LlmopsError(f"{place}: method {run.method} makes no adapter; use layout=merged")
+    if config.layout == "merged" and not mergeable:
+        raise LlmopsError(
+            f"{place}: an adapter of method {run.method} stands in front of the model or inside its attention and cannot be merged into "
+            f"weights; use layout=adapter"
+        )
+
+
+def check_registry(config: PackageConfig) -> None:
+    """Raises LlmopsError for a registration without a registry."""
     if config.registered_model is not None and config.tracking.uri is None:
         raise LlmopsError(
             f"registered_model {config.registered_model}: there is no registry to enter it in; set tracking.uri or MLFLOW_TRACKING_URI"

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmops_shared.config import Tracking
-from llmops_shared.contracts import DatasetManifest, Part, TrainingRun
+from llmops_shared.contracts import DatasetManifest, TrainingRun
 from llmops_shared.contracts.run import BaseModelSource
-from llmops_shared.documents import document_uri, read_document, refer, store_part, write_document
+from llmops_shared.documents import document_uri, read_document, refer, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.resume import digest_of, finished
 from llmops_shared.store import exists, join, store_for
@@ -19,7 +19,7 @@ from llmops_shared.tracking import Run, tracked
 from llmops_train.config import TrainConfig
 from llmops_train.interruption import Stop, stoppable
 from llmops_train.parallel.world import World
-from llmops_train.source import Source, fetch_tokenizer, identify, open_source
+from llmops_train.source import fetch_tokenizer, identify
 
 if TYPE_CHECKING:
     from llmops_train.checkpoint import Checkpoint
@@ -52,16 +52,16 @@ def train_all(config: TrainConfig, world: World, stop: Stop) -> TrainingRun | No
 
     import torch  # these take seconds, which a kept run need not
 
-    from llmops_train.data import open_splits
     from llmops_train.loop import train
-    from llmops_train.loss import summed_loss
+    from llmops_train.methods.objective import objective_of
+    from llmops_train.methods.start import make_model, open_data, store_weights
     from llmops_train.model import count_parameters
     from llmops_train.parallel.engine import make_engine
     from llmops_train.parallel.mesh import joined
 
-    packed, validation = open_splits(config, place, manifest)
     torch.set_num_threads(config.num_threads or torch.get_num_threads())
     tokenizer_folder = fetch_tokenizer(place, manifest)
+    packed, validation = open_data(config, place, manifest, tokenizer_folder)
     model = make_model(config, source, tokenizer_folder, manifest)
     total, trainable = count_parameters(model), count_parameters(model, trainable=True)
     logger.info("%s: %s parameters, %s of them trained", config.name, f"{total:,}", f"{trainable:,}")
@@ -73,11 +73,12 @@ def train_all(config: TrainConfig, world: World, stop: Stop) -> TrainingRun | No
         parameters = {"num_parameters": total, "num_trainable_parameters": trainable, "parent": inputs.get("model", "")[:12]}
         tracking.parameters({**config.model_dump(exclude={"out", "tracking"}, exclude_none=True), **parameters})
         tracking.dataset(manifest, place, inputs["dataset"], "training")
-        engine = make_engine(model, summed_loss, config, mesh)
+        objective = objective_of(config, model)
+        engine = make_engine(model, objective.loss, config, mesh)
         if config.parallel.engine != "none" and world.is_first:
             keep_layout(config, engine.proof(), tracking)
         checkpoint = open_checkpoint(config, request_digest(config, inputs), mesh)
-        progress = train(engine, packed, validation, config, checkpoint, tracking.metrics, stop)
+        progress = train(engine, packed, validation, config, checkpoint, tracking.metrics, stop, objective.count)
         trained = engine.whole(lambda: make_model(config, source, tokenizer_folder, manifest))
         if trained is None:
             return None
@@ -119,7 +120,7 @@ def check_view(config: TrainConfig, place: str, manifest: DatasetManifest) -> No
     if manifest.view != wanted:
         raise LlmopsError(
             f"{place}: is a {manifest.view} dataset, but method {config.method} learns from a {wanted} dataset; "
-            f"give one, or choose method {'pretrain' if manifest.view == 'text' else 'lora or full'}"
+            f"give one, or choose method {'pretrain' if manifest.view == 'text' else 'lora, full or another'}"
         )
 
 
@@ -162,40 +163,3 @@ def request_digest(config: TrainConfig, inputs: dict[str, str]) -> str:
     """Digest of everything that decides the result: a checkpoint belongs to one such request."""
     request = {"settings": identity(config).model_dump(mode="json", exclude={"out", "tracking"}), "inputs": inputs}
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
-
-
-def make_model(config: TrainConfig, source: Source | None, tokenizer_folder: Path, manifest: DatasetManifest) -> Any:
-    """The model to train, its trainable parameters marked. Raises LlmopsError when dataset and model do not fit."""
-    from llmops_train.model import add_lora, check_fit, load_model, load_tokenizer, new_model
-
-    tokenizer = load_tokenizer(tokenizer_folder)
-    known = None
-    if source is None:
-        assert config.architecture is not None
-        model, uri = new_model(config.architecture, tokenizer, config.seed), "architecture"
-    else:
-        files = open_source(source)
-        model, uri = load_model(files), source.given
-        known = load_tokenizer(files.tokenizer).get_vocab()
-    check_fit(model, tokenizer.get_vocab(), known, manifest.sequence_length, uri)
-    model.generation_config.eos_token_id = tokenizer.eos_token_id
-    model.generation_config.pad_token_id = tokenizer.pad_token_id
-    return add_lora(model, config.lora, config.seed) if config.lora else model
-
-
-def store_weights(config: TrainConfig, model: Any, tokenizer_folder: Path) -> list[Part]:
-    """Writes the model directory, or the adapter with its tokenizer, below `out`."""
-    from llmops_train.model import save_adapter, save_model
-
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        if config.method == "lora":
-            save_adapter(model, folder, config.model or "")
-        else:
-            save_model(model, folder)
-        kind = "adapter" if config.method == "lora" else "model"
-        own = {path.name: path for path in sorted(folder.iterdir())}
-        tokenizer = {path.name: path.read_bytes() for path in sorted(tokenizer_folder.iterdir()) if path.is_file()}
-        parts = [store_part(config.out, f"{kind}/{name}", content) for name, content in tokenizer.items()]
-        parts += [store_part(config.out, f"{kind}/{name}", path) for name, path in own.items()]
-    return parts

@@ -11,6 +11,7 @@ from llmops_shared.contracts import DatasetManifest, ModelPackage, Part, Trainin
 from llmops_shared.documents import document_uri, fetch_part, follow, read_document, sha256
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import exists, folder_of, join, store_for
+from llmops_train.methods.kinds import has_adapter
 
 # everything a model directory needs; pickle files (.bin, .pt, .pth, .ckpt) and code (.py) are left out
 MODEL_FILES = ("*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer.model", "*.txt", "*.jinja")
@@ -41,7 +42,7 @@ class ModelFiles:
     folder: Path
     """Model directory: config and safetensors."""
     adapters: tuple[Path, ...]
-    """LoRA adapters to lay over it, in order."""
+    """Adapters to lay over it, in order."""
     tokenizer: Path
     """Directory with the tokenizer."""
 
@@ -111,7 +112,7 @@ def open_source(source: Source) -> ModelFiles:
 def open_run(place: str, run: TrainingRun) -> ModelFiles:
     """The files of a run; below an adapter those of the model it belongs to."""
     folder = fetch_parts(place, run.weights)
-    if run.method != "lora":
+    if not has_adapter(run):
         return ModelFiles(folder, (), folder)
     below = open_base(place, run)
     return ModelFiles(below.folder, (*below.adapters, folder), folder)

@@ -32,7 +32,7 @@ class ModelPackage(Contract):
     layout: Literal["merged", "adapter"]
     """`merged`: one full model directory. `adapter`: a full base model in `model/` and the adapter, as peft writes it, in `adapter/`."""
     mergeable: bool = Field(default=True)
-    """Whether the adapter can be part of the weights. One that cannot (prompt and prefix tuning, LLaMA-Adapter) needs an engine that knows peft's."""
+    """Whether the adapter can be part of the weights. Those of prompt_tuning, prefix_tuning and llama_adapter cannot."""
     files: list[Part]
     """Everything under `model/` (and `adapter/`): safetensors, config, tokenizer with its chat template."""
     architecture: str

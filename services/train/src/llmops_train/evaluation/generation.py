@@ -1,10 +1,14 @@
 """Greedy answers in batches, padded on the left."""
 
 import time
+import warnings
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
+
+# peft finds the positions behind virtual tokens itself, by the mask
+PROMPT_WARNING = "Position ids are not supported for parameter efficient tuning"
 
 
 class Answers(NamedTuple):
@@ -35,7 +39,9 @@ def answer(model: Any, tokenizer: Any, prompts: Sequence[Sequence[int]], max_new
         padding = [longest - len(prompts[number]) for number in numbers]
         ids = torch.tensor([[tokenizer.pad_token_id] * pad + list(prompts[number]) for number, pad in zip(numbers, padding, strict=True)])
         mask = torch.tensor([[0] * pad + [1] * (longest - pad) for pad in padding])
-        generated = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)[:, longest:].tolist()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", PROMPT_WARNING, UserWarning)
+            generated = model.generate(input_ids=ids, attention_mask=mask, generation_config=settings)[:, longest:].tolist()
         for number, tokens in zip(numbers, generated, strict=True):
             answers[number] = until(tokens, tokenizer.eos_token_id)
             num_tokens += min(len(answers[number]) + 1, len(tokens))
