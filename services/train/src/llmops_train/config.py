@@ -8,10 +8,10 @@ from llmops_shared.config import Config, JobConfig
 from llmops_train.feed_config import FeedConfig
 from llmops_train.parallel_config import ParallelConfig
 
-
-class ArchitectureConfig(Config):
 __all__ = ["ArchitectureConfig", "LoraConfig", "MethodConfig", "OptimizerConfig", "PackageConfig", "TrainConfig"]
 
+
+class ArchitectureConfig(Config):
     """The Llama that `method: pretrain` starts from; its vocabulary is that of the dataset's tokenizer."""
 
     hidden_size: int = Field(default=256, ge=8)
@@ -127,10 +127,6 @@ class TrainConfig(JobConfig, MethodConfig):
             raise ValueError("method pretrain needs either architecture (a new model) or model (to train on from one)")
         if self.adapter is not None and self.optimizer.kind == "muon":
             raise ValueError("optimizer.kind muon is for weight matrices, not for the thin matrices of an adapter; use adamw")
-        return self
-
-    @model_validator(mode="after")
-    def check_parallel(self) -> Self:
         if self.adapter not in (None, "lora") and self.parallel.engine not in ("none", "ddp"):
             raise ValueError(
                 f"method {self.method} trains a few vectors, which parallel.engine {self.parallel.engine} cannot split; use ddp"
@@ -145,6 +141,10 @@ class TrainConfig(JobConfig, MethodConfig):
             )
         if self.method == "dpo" and self.feed.input_mode not in ("auto", "file"):
             raise ValueError(f"method dpo reads its pairs from the dataset's rows; leave out feed.input_mode {self.feed.input_mode}")
+        return self
+
+    @model_validator(mode="after")
+    def check_parallel(self) -> Self:
         parallel = self.parallel
         sharded = parallel.engine in ("fsdp2", "deepspeed", "smp")
         if sharded and self.optimizer.kind == "muon":
