@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from llmops_shared.config import Config, JobConfig
 from llmops_train.feed_config import FeedConfig
+from llmops_train.method_config import LoraConfig, MethodConfig
 from llmops_train.parallel_config import ParallelConfig
 
 __all__ = ["ArchitectureConfig", "LoraConfig", "MethodConfig", "OptimizerConfig", "PackageConfig", "TrainConfig"]
