@@ -15,6 +15,9 @@ export PATH := $(CURDIR)/$(ENVIRONMENT)/bin:$(PATH)
 export MLFLOW_DISABLE_TELEMETRY := true
 export DO_NOT_TRACK := 1
 
+TEST_PROCESSES ?= 2
+SIDE_BY_SIDE = -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+
 # uv reads none of pip's settings, so those that name an index or a folder of wheels are handed on
 UV_SETTINGS := UV_FIND_LINKS="$${UV_FIND_LINKS-$${PIP_FIND_LINKS-}}" UV_DEFAULT_INDEX="$${UV_DEFAULT_INDEX-$${PIP_INDEX_URL-}}" \
     UV_INDEX="$${UV_INDEX-$${PIP_EXTRA_INDEX_URL-}}" UV_HTTP_TIMEOUT=180 UV_LINK_MODE="$${UV_LINK_MODE-copy}"
@@ -42,11 +45,11 @@ run: setup ## the whole loop: raw text to a promoted model, about five minutes
 ui: setup ## MLflow on http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri "sqlite:///$(WORK)/mlflow.db" --host 127.0.0.1 --port 5000
 
-test: setup ## every test, the slow ones too
-	@python -m pytest
+test: setup ## every test, the slow ones too: make test [TEST_PROCESSES=2]
+	@python -m pytest $(SIDE_BY_SIDE)
 
 test-fast: setup ## the tests without the slow ones
-	@python -m pytest -m "not slow"
+	@python -m pytest $(SIDE_BY_SIDE) -m "not slow"
 
 check: setup ## ruff, mypy --strict, import-linter
 	ruff check .

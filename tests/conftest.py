@@ -16,6 +16,22 @@ for name in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "AWS_PROFILE"):
     os.environ.pop(name, None)
 
 
+# Folders whose tests share something dear (a loop, stacks, a simulated AWS): each is run by one process, and begins first.
+SHARED = ("tests/e2e", "tests/infra", "tests/unit/infra")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """What runs side by side (`pytest -n 2 --dist loadgroup`): files, but those of some folders together; the longest first."""
+    for item in items:
+        place = item.path.relative_to(config.rootpath)
+        group = str(place.parent) if str(place.parent) in SHARED else str(place)
+        item.add_marker(pytest.mark.xdist_group(group))
+    if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
+        slow = {item.path for item in items if item.get_closest_marker("slow")}
+        items.sort(key=lambda item: (str(item.path.relative_to(config.rootpath).parent) not in SHARED, item.path not in slow))
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     connect = socket.socket.connect

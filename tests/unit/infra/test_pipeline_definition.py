@@ -1,8 +1,6 @@
 """The pipeline's definition: the service's rules hold, every container's command is one of ours, and the gate decides."""
 
-import contextlib
 import importlib
-import io
 import json
 import re
 from collections.abc import Iterator
@@ -13,7 +11,8 @@ import pytest
 from llmops_infra.config import load_environment
 from llmops_infra.pipeline_settings import words_of
 from llmops_offline.expressions import Execution, references
-from llmops_shared.config import parse_words
+from llmops_shared.command import make_parser
+from llmops_shared.config import load_config, parse_words
 from llmops_shared.errors import LlmopsError
 from support.service_rules import complaints
 from support.stacks import Resources
@@ -124,13 +123,11 @@ def test_every_container_s_command_is_read_by_the_real_command_line(definition: 
         if not container:
             continue
         (command,), words = container["ContainerEntrypoint"], container["ContainerArguments"]
-        main = importlib.import_module(f"llmops_{command.removeprefix('llmops-')}.cli").main
+        verbs = {verb.name: verb for verb in importlib.import_module(f"llmops_{command.removeprefix('llmops-')}.cli").VERBS}
+        parser = make_parser(command, "", list(verbs.values()))
 
-        with contextlib.redirect_stdout(io.StringIO()) as printed:
-            assert main([*words, "--dry-run"]) == 0, (step["Name"], words)
-
-        settings = json.loads(printed.getvalue())
-        seen.append((step["Name"], settings.get("settings", settings)["out"]))
+        read = parser.parse_args(words)
+        seen.append((step["Name"], load_config(verbs[read.verb].config, None, read.settings).out))
 
     assert [name for name, _ in seen] == ["Preprocess", "Documents", "Index", "Train", "Evaluate", "Package", "Shadow"]
     assert all(re.fullmatch(r"s3://\S+/2026-11-25/\w+", out) for _, out in seen), seen

@@ -6,11 +6,16 @@ from typing import Any
 import pytest
 
 from llmops_infra.config import load_environment
-from llmops_infra.containers import IMAGES, image_uri, variables
+from llmops_infra.containers import image_uri, serving_container
+from llmops_infra.endpoint_document import read_endpoint
 from llmops_infra.hardware import takes_a_key
 from llmops_infra.serving_settings import Hosting
 from llmops_infra.synth import synth
-from support.infrastructure import endpoint_document, synthesize, synthesized, variant
+from llmops_shared.contracts.document import Reference
+from llmops_shared.contracts.engine import Adapter
+from llmops_shared.errors import LlmopsError
+from llmops_shared.hosting.container import IMAGES
+from support.infrastructure import SMALL_LLAMA, endpoint_document, synthesize, synthesized, variant
 from support.stacks import Resources, needs_node
 
 
@@ -54,7 +59,7 @@ def test_no_key_is_named_for_disks_that_the_hardware_encrypts(instance_type: str
 def test_an_endpoint_on_such_disks_names_no_key(serving: Resources, tmp_path: Path) -> None:
     needs_node()
     (tmp_path / "endpoint.json").write_bytes(endpoint_document(variant("base")).to_json())
-    words = [f"serving.endpoint={tmp_path}", "serving.hosting.instance_type=ml.m5.xlarge"]
+    words = [f"serving.endpoint={tmp_path}", "serving.hosting.instance_type=ml.p3.2xlarge"]
     other = Path(synth(load_environment("dev", words), tmp_path).stacks["serving"])
 
     assert "kms_key_arn" not in only(serving, "aws_sagemaker_endpoint_configuration")
@@ -154,32 +159,53 @@ def test_another_package_is_another_model_and_configuration_but_the_same_endpoin
     assert names(serving, "aws_sagemaker_endpoint") == names(changed, "aws_sagemaker_endpoint") == {"assistant"}
 
 
-@pytest.mark.parametrize(
-    "container, expected",
-    [
-        ("tgi", {"HF_MODEL_ID": "/opt/ml/model/model", "SM_NUM_GPUS": "4", "MAX_TOTAL_TOKENS": "4096", "MAX_INPUT_TOKENS": "4095"}),
-        ("lmi-vllm", {"HF_MODEL_ID": "/opt/ml/model/model", "TENSOR_PARALLEL_DEGREE": "4", "OPTION_MAX_MODEL_LEN": "4096"}),
-        ("lmi-trtllm", {"OPTION_ROLLING_BATCH": "trtllm", "TENSOR_PARALLEL_DEGREE": "4"}),
-        ("lmi-deepspeed", {"OPTION_ROLLING_BATCH": "deepspeed", "TENSOR_PARALLEL_DEGREE": "4"}),
-        ("lmi-accelerate", {"OPTION_ENTRYPOINT": "djl_python.huggingface", "OPTION_DEVICE_MAP": "auto"}),
-        ("vllm", {"SM_VLLM_MODEL": "/opt/ml/model/model", "SM_VLLM_TENSOR_PARALLEL_SIZE": "4"}),
-    ],
-)
-def test_each_container_is_told_what_to_load(container: Any, expected: dict[str, str]) -> None:
-    hosting = Hosting(container=container, num_gpus=4)
+@pytest.mark.parametrize("container", ["tgi", "lmi-vllm", "lmi-trtllm", "lmi-deepspeed", "lmi-accelerate", "vllm"])
+def test_the_environments_container_wins_over_the_documents(container: Any) -> None:
+    hosting, served = Hosting(container=container), variant("base")
 
-    assert expected.items() <= variables(hosting).items()
-    assert variables(hosting)["HF_HUB_OFFLINE"] == "1"
-    assert image_uri(hosting, "registry.example") == f"registry.example/{IMAGES[hosting.container]}"
-
-
-@pytest.mark.parametrize("container, name", [("tgi", "LORA_ADAPTERS"), ("vllm", "SM_VLLM_LORA_MODULES")])
-def test_an_adapter_is_loaded_beside_its_base(container: Any, name: str) -> None:
-    assert variables(Hosting(container=container, layout="adapter"))[name] == "adapter=/opt/ml/model/adapter"
+    assert image_uri(hosting, served, "registry.example") == f"registry.example/{IMAGES[hosting.container or 'tgi']}"
+    assert serving_container(hosting, served).environment["HF_HUB_OFFLINE"] == "1"
+    assert image_uri(Hosting(), served, "registry.example") == f"registry.example/{IMAGES['lmi-vllm']}"
 
 
 def test_settings_win_over_what_is_derived() -> None:
     hosting = Hosting(container="tgi", environment={"MAX_CONCURRENT_REQUESTS": "7"}, image="example/tgi:1")
 
-    assert variables(hosting)["MAX_CONCURRENT_REQUESTS"] == "7"
-    assert image_uri(hosting, "registry.example") == "example/tgi:1"
+    assert serving_container(hosting, variant("base")).environment["MAX_CONCURRENT_REQUESTS"] == "7"
+    assert image_uri(hosting, variant("base"), "registry.example") == "example/tgi:1"
+
+
+def test_what_the_service_cannot_realize_is_told_for_all_variants_at_once(tmp_path: Path) -> None:
+    laptop = variant("base").model_copy(update={"engine": "in-process"})
+    (tmp_path / "endpoint.json").write_bytes(endpoint_document(laptop, variant("tuned", shadow=True)).to_json())
+    environment = load_environment(
+        "dev", [f"serving.endpoint={tmp_path}", "serving.variants.tuned.instance_type=ml.m5.large", "serving.variants.other.container=tgi"]
+    )
+
+    with pytest.raises(LlmopsError) as refused:
+        read_endpoint(environment)
+
+    message = str(refused.value)
+    assert "variant base: engine in-process runs on the laptop" in message
+    assert "instance type ml.m5.large: has no GPU that we know" in message
+    assert "serving.variants.other: the document has no such variant" in message
+
+
+def test_adapters_by_name_are_further_packages_of_the_model(tmp_path: Path) -> None:
+    needs_node()
+    adapters = [
+        Adapter(name=name, package=Reference(uri=f"s3://llmops-models/packages/{name}/package.json", sha256="1" * 64)) for name in "ab"
+    ]
+    facts = SMALL_LLAMA.model_copy(update={"max_adapter_rank": 12})
+    served = variant("base").model_copy(update={"engine": "vllm", "adapters": adapters, "model": facts})
+    stack = synthesize("full", tmp_path, endpoint_document(served))["serving"]
+
+    container = only(synthesized(stack)["resource"], "aws_sagemaker_model")["primary_container"]
+
+    assert [(one["channel_name"], one["s3_data_source"][0]["s3_uri"]) for one in container["additional_model_data_source"]] == [
+        ("a", "s3://llmops-models/packages/a/"),
+        ("b", "s3://llmops-models/packages/b/"),
+    ]
+    further = "/opt/ml/additional-model-data-sources"
+    assert container["environment"]["SM_VLLM_LORA_MODULES"] == f"a={further}/a/adapter b={further}/b/adapter"
+    assert container["environment"]["SM_VLLM_MAX_LORA_RANK"] == "16"
