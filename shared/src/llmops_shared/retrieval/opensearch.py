@@ -16,7 +16,9 @@ from typing import Any
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.fusion import reciprocal_rank_fusion
 from llmops_shared.retrieval.location import opensearch_place
+from llmops_shared.retrieval.lsa import count_words
 from llmops_shared.retrieval.store import Filters, Floats, FoundChunk, Query, StoredChunk, need_vectors
+from llmops_shared.retrieval.words import words
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +188,9 @@ def index_body(num_dimensions: int) -> dict[str, Any]:
                 "document_id": exact,
                 "source": kept,
                 "title": kept,
-                "text": {"type": "text"},
+                "text": {"type": "text", "index": False},
+                # names cut as in the other stores, so that `copytree` finds `shutil.copytree`, which an analyzer leaves whole
+                "words": {"type": "text", "analyzer": "whitespace"},
                 "metadata": {"type": "object", "dynamic": True},
                 "embedding": {"type": "knn_vector", "dimension": num_dimensions, "method": method},
             },
@@ -196,7 +200,10 @@ def index_body(num_dimensions: int) -> dict[str, Any]:
 
 def document(chunk: StoredChunk, vector: Floats) -> dict[str, Any]:
     """A chunk as it is sent."""
-    return {**chunk._asdict(), "metadata": dict(chunk.metadata), "embedding": [round(float(value), 6) for value in vector]}
+    # a word of the title counts twice, as in the other stores
+    indexed = " ".join(count_words(chunk.text).elements())
+    numbers = [round(float(value), 6) for value in vector]
+    return {**chunk._asdict(), "metadata": dict(chunk.metadata), "words": indexed, "embedding": numbers}
 
 
 def near_vector(query: Query, num: int, also: Filters | None = None) -> dict[str, Any]:
@@ -210,7 +217,7 @@ def near_vector(query: Query, num: int, also: Filters | None = None) -> dict[str
 
 def with_words(query: Query, num: int) -> dict[str, Any]:
     """The best by BM25."""
-    match = {"match": {"text": {"query": query.text}}}
+    match = {"match": {"words": {"query": " ".join(words(query.text))}}}
     body = {"bool": {"must": [match], "filter": filter_clauses(query.filters)}}
     return {"size": num, "_source": FIELDS, "query": body}
 

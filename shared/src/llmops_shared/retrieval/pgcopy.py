@@ -1,12 +1,12 @@
 """Rows for PostgreSQL's binary COPY."""
 
-import json
 import struct
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from psycopg import sql
+from psycopg.types.json import Jsonb
 
 from llmops_shared.retrieval.bm25 import Postings
 from llmops_shared.retrieval.database import Connection
@@ -24,7 +24,7 @@ def copy_chunks(connection: Connection, name: sql.Identifier, chunks: Sequence[S
     with connection.cursor() as cursor, cursor.copy(statement.format(name)) as rows:
         rows.set_types(["int4", "text", "text", "text", "text", "text", "jsonb", "vector"])
         for number, (chunk, vector) in enumerate(zip(chunks, vectors, strict=True)):
-            metadata = json.dumps(dict(chunk.metadata), ensure_ascii=False)
+            metadata = Jsonb(dict(chunk.metadata))
             rows.write_row((number, chunk.chunk_id, chunk.document_id, chunk.source, chunk.title, chunk.text, metadata, vector))
 
 
