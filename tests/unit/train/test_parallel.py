@@ -53,6 +53,9 @@ def alone(text: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, floa
 LAYOUTS = {
     "ddp": (2, {"engine": "ddp"}, {"module": "DistributedDataParallel", "data": 2}),
     "fsdp2": (2, {"engine": "fsdp2"}, {"module": "FSDPLlamaForCausalLM", "data": 2}),
+    "zero1": (2, {"engine": "deepspeed", "zero_stage": 1}, {"module": "DeepSpeedEngine", "optimizer": "DeepSpeedZeroOptimizer"}),
+    "zero2": (2, {"engine": "deepspeed", "zero_stage": 2}, {"module": "DeepSpeedEngine", "optimizer": "DeepSpeedZeroOptimizer"}),
+    "zero3": (2, {"engine": "deepspeed", "zero_stage": 3}, {"module": "DeepSpeedEngine", "optimizer": "DeepSpeedZeroOptimizer_Stage3"}),
     "tensor": (2, {"engine": "fsdp2", "tensor": 2}, {"split_matrices": 28, "data": 1}),
     "pipeline": (2, {"engine": "fsdp2", "pipeline": 2}, {"blocks_here": 2, "micro_batches": 2}),
     "3d": (

@@ -56,9 +56,12 @@ class Losses(torch.nn.Module):
         self.model = model
         self.loss = loss
         self.config = config
+        self.num_targets = 0
+        """Of the batch that went through last."""
 
     def forward(self, batch: Batch) -> torch.Tensor:
-        return self.loss(self.model, batch, self.config)[0]
+        summed, self.num_targets = self.loss(self.model, batch, self.config)
+        return summed
 
 
 def make_engine(model: Any, loss: Loss, config: TrainConfig, mesh: Mesh) -> Engine:
