@@ -197,6 +197,21 @@ def test_cost_an_answer_is_measured_and_may_forbid(tmp_path: Path) -> None:
     assert any(reason.startswith("Cost of an answer: shadow") and "breaks the guardrail" in reason for reason in report.reasons)
 
 
+def test_what_a_thousand_good_answers_cost_is_one_figure_of_each_model(tmp_path: Path) -> None:
+    scene = write_scene(str(tmp_path), paired(ROWS, shadow=good), ROWS)
+    prices = {"production": Prices(prompt_usd=0.001, response_usd=0.002), "shadow": Prices(prompt_usd=0.002, response_usd=0.004)}
+
+    report = run(CompareConfig(out=str(tmp_path / "report"), endpoint=scene.endpoint, dataset=scene.dataset, prices=prices))
+
+    found = {item.name: item for item in report.measurements if item.name.endswith("usd_per_1000_good_answers")}
+    rows = [json.loads(line) for line in (tmp_path / "report" / "rows.jsonl").read_text().splitlines()]
+    num_good = sum(row["shadow/rouge_l"] >= 0.5 for row in rows)
+    assert 0 < num_good < len(rows)  # all answers are paid for, the good ones count
+    assert found["shadow/usd_per_1000_good_answers"].value == pytest.approx(1000 * figure(report, "shadow/cost_usd") * len(rows) / num_good)
+    assert found["shadow/usd_per_1000_good_answers"].details == {"good": "rouge_l of at least 0.5"}
+    assert "production/usd_per_1000_good_answers" not in found  # of which no answer is good
+
+
 def test_what_answers_are_like_is_compared_as_well(tmp_path: Path) -> None:
     rude = [
         item.model_copy(update={"response": "I'm sorry, but I cannot help with that, you stupid idiot."}) if item.shadow else item

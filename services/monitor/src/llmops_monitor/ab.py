@@ -54,6 +54,7 @@ def run(config: AbConfig) -> Report:
         references = read_references(config.dataset, config.splits, row_ids)
     metrics = [*METRICS, *descriptor_metrics(), *([cost_metric(config.prices)] if config.prices else [])]
     figures, measurements = measure(arms, (control, treatment), references, config, metrics)
+    measurements += costs_of_good_answers(arms, references, metrics, config)
     verdict, reasons = decide(figures, config)
     reasons += arms.remarks
     if log.broken:
@@ -126,6 +127,21 @@ def measure(
     measurements.append(plain("sample_ratio_p_value", mismatch, sum(counts)))
     quality: dict[str, Estimate | None] = {name: differences[name] for name in config.metrics}
     return AbFigures(quality, differences["latency_ms"], errors, mismatch, counts), measurements
+
+
+def costs_of_good_answers(arms: Arms, references: Mapping[str, str], metrics: "Sequence[Metric]", config: AbConfig) -> list[Measurement]:
+    """What 1,000 good answers of each arm cost, where there are prices."""
+    from llmops_monitor.good_answers import good_answers_cost
+
+    by_name = {metric.name: metric for metric in metrics}
+    if "cost_usd" not in by_name:
+        return []
+    found = []
+    for role, side in (("control", arms.control), ("treatment", arms.treatment)):
+        answers = [(exchange, references.get(exchange.metadata.get("row_id", ""))) for group in side.values() for exchange in group]
+        quality, cost = by_name[config.metrics[0]], by_name["cost_usd"]
+        found += good_answers_cost(role, answers, quality, cost, config.good_at_least, config.confidence)
+    return found
 
 
 def exponential(estimate: Estimate | None) -> Estimate | None:

@@ -46,6 +46,8 @@ class AbConfig(JobConfig):
     """Guardrail: rise of the error rate; above it the treatment is rolled back."""
     prices: dict[str, Prices] = Field(default={})
     """By variant what its tokens cost, such as `prices.production.prompt_usd=0.0002`; needed to measure cost."""
+    good_at_least: float = Field(default=0.5, gt=0, le=1)
+    """Value of the first of `metrics` from which an answer counts as good, for what 1,000 good answers cost (with `prices`)."""
     environment: str | None = Field(default=None, min_length=1)
     """Environment of the platform: the served answers' quality goes to CloudWatch, where its alarms look; null: it does not."""
     mismatch_alpha: float = Field(default=0.001, gt=0, lt=0.5)

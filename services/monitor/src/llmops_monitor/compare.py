@@ -14,7 +14,7 @@ from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.endpoint import Endpoint, Variant
 from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.contracts.package import ModelPackage
-from llmops_shared.contracts.report import Report
+from llmops_shared.contracts.report import Measurement, Report
 from llmops_shared.documents import document_uri, follow, read_document, refer
 from llmops_shared.errors import LlmopsError
 from llmops_shared.page import Table, render
@@ -56,6 +56,7 @@ def run(config: CompareConfig, judge_key: str | None = None) -> Report:
     verdict, reasons = decide(comparisons, config)
     reasons += [*told, *remarks(pairing, log, config)]
     measurements = [figure for comparison in comparisons.values() for figure in comparison.measurements(config.confidence)]
+    measurements += costs_of_good_answers(pairing.pairs, metrics, config)
     logger.info("verdict %s from %d pairs", verdict, len(pairing.pairs))
 
     title = f"{endpoint.name}: {shadow.name} against {production.name}"
@@ -68,6 +69,21 @@ def run(config: CompareConfig, judge_key: str | None = None) -> Report:
         # before the report, for a finished report is kept and would not be told again
         tell_quality(config.environment, endpoint.name, comparisons.get(config.metrics[0]), (production, shadow))
     return publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
+
+
+def costs_of_good_answers(pairs: Sequence[Pair], metrics: "Sequence[Metric]", config: CompareConfig) -> list[Measurement]:
+    """What 1,000 good answers of each model cost, where there are prices."""
+    from llmops_monitor.good_answers import good_answers_cost
+
+    by_name = {metric.name: metric for metric in metrics}
+    if "cost_usd" not in by_name:
+        return []
+    sides = {
+        "production": [(pair.production, pair.reference) for pair in pairs],
+        "shadow": [(pair.shadow, pair.reference) for pair in pairs],
+    }
+    rest = (by_name[config.metrics[0]], by_name["cost_usd"], config.good_at_least, config.confidence, config.seed)
+    return [one for role, answers in sides.items() for one in good_answers_cost(role, answers, *rest)]
 
 
 def answers_uri(config: CompareConfig, endpoint_uri: str, endpoint: Endpoint) -> str:

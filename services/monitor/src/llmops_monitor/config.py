@@ -70,6 +70,8 @@ class CompareConfig(JobConfig):
     """Model that is asked which of two answers is better, for the metric judge_preference; null: none is asked."""
     prices: dict[str, Prices] = Field(default={})
     """By variant what its tokens cost, such as `prices.production.prompt_usd=0.0002`; needed to measure cost."""
+    good_at_least: float = Field(default=0.5, gt=0, le=1)
+    """Value of the first of `metrics` from which an answer counts as good, for what 1,000 good answers cost (with `prices`)."""
     environment: str | None = Field(default=None, min_length=1)
     """Environment of the platform: the served answers' quality goes to CloudWatch, where its alarms look; null: it does not."""
     seed: int = Field(default=0)
