@@ -205,11 +205,13 @@ def test_what_a_thousand_good_answers_cost_is_one_figure_of_each_model(tmp_path:
 
     found = {item.name: item for item in report.measurements if item.name.endswith("usd_per_1000_good_answers")}
     rows = [json.loads(line) for line in (tmp_path / "report" / "rows.jsonl").read_text().splitlines()]
-    num_good = sum(row["shadow/rouge_l"] >= 0.5 for row in rows)
-    assert 0 < num_good < len(rows)  # all answers are paid for, the good ones count
-    assert found["shadow/usd_per_1000_good_answers"].value == pytest.approx(1000 * figure(report, "shadow/cost_usd") * len(rows) / num_good)
-    assert found["shadow/usd_per_1000_good_answers"].details == {"good": "rouge_l of at least 0.5"}
-    assert "production/usd_per_1000_good_answers" not in found  # of which no answer is good
+    for role in ("production", "shadow"):
+        num_good = sum(row[f"{role}/rouge_l"] >= 0.5 for row in rows)
+        assert 0 < num_good < len(rows)  # all answers are paid for, the good ones count
+        cost = found[f"{role}/usd_per_1000_good_answers"]
+        assert cost.value == pytest.approx(1000 * figure(report, f"{role}/cost_usd") * len(rows) / num_good)
+        assert cost.low is not None and cost.high is not None and cost.low < cost.value < cost.high
+        assert cost.details == {"good": "rouge_l of at least 0.5"}
 
 
 def test_what_answers_are_like_is_compared_as_well(tmp_path: Path) -> None:
