@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from llmops_shared.command import Verb, run_command
 from llmops_train.config import PackageConfig, TrainConfig
+from llmops_train.container_config import ContainerConfig
 from llmops_train.evaluation.config import CompareConfig, EvaluateConfig
 from llmops_train.feed_config import FeedServerConfig
 from llmops_train.streams import chatter_on_stderr
@@ -21,12 +22,25 @@ def train(config: TrainConfig) -> "TrainingRun | None":
     from llmops_train.parallel.world import world_of
     from llmops_train.run import run
 
+    world = world_of(os.environ)
+    if config.launch is not None and world.address is None:
+        from llmops_train.launchers.launch import launch
+
+        return launch(config, config.launch, ["--log-json"] if "--log-json" in sys.argv else [])
     try:
         with chatter_on_stderr():
-            return run(config, world_of(os.environ))
+            return run(config, world)
     except Interrupted as interrupted:
         print(f"llmops-train run: {interrupted}", file=sys.stderr)
         return None
+
+
+def rehearse(config: TrainConfig) -> dict[str, Any]:
+    if config.launch is None:
+        return {}
+    from llmops_train.launchers.launch import rehearse
+
+    return rehearse(config, config.launch)
 
 
 def evaluate(config: EvaluateConfig) -> "Report":
@@ -54,8 +68,20 @@ def feed(config: FeedServerConfig) -> None:
     serve(config)
 
 
+def train_in_container(config: ContainerConfig) -> "TrainingRun | None":
+    from llmops_train.container import train
+    from llmops_train.interruption import Interrupted
+
+    try:
+        with chatter_on_stderr():
+            return train(config, os.environ, ["--log-json"])
+    except Interrupted as interrupted:
+        print(f"llmops-train train: {interrupted}", file=sys.stderr)
+        return None
+
+
 VERBS: list[Verb[Any]] = [
-    Verb("run", "train a model on a dataset and write a TrainingRun", TrainConfig, train),
+    Verb("run", "train a model on a dataset and write a TrainingRun", TrainConfig, train, rehearse=rehearse),
     Verb(
         "evaluate",
         "measure a model, an endpoint or predictions and write a Report; 3 when a threshold or the baseline is missed",
@@ -70,6 +96,7 @@ VERBS: list[Verb[Any]] = [
         compare,
         refuses=lambda report: report.verdict == "worse",
     ),
+    Verb("train", "train inside a SageMaker container, which calls this on every host", ContainerConfig, train_in_container),
     Verb("feed", "read and collate data for the training hosts of a heterogeneous cluster, until they are done", FeedServerConfig, feed),
     Verb("package", "make the folder a server loads, test it and write a ModelPackage", PackageConfig, package),
 ]

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from llmops_shared.config import Config, JobConfig
 from llmops_train.feed_config import FeedConfig
+from llmops_train.launch_config import LaunchConfig
 from llmops_train.method_config import LoraConfig, MethodConfig
 from llmops_train.parallel_config import ParallelConfig
 
@@ -87,6 +88,8 @@ class TrainConfig(JobConfig, MethodConfig):
     """How the data reaches the trainer."""
     parallel: ParallelConfig = Field(default=ParallelConfig())
     """How the run is split over processes; it changes results in the last digits only."""
+    launch: LaunchConfig | None = Field(default=None)
+    """How those processes are started; none: this is the only one, or torchrun or mpirun has started it."""
     batch_sequences: int = Field(default=8, ge=1)
     """Packed sequences in one step, over all processes."""
     micro_batch_sequences: int | None = Field(default=None, ge=1)

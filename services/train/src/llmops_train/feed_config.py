@@ -15,6 +15,8 @@ class FeedConfig(Config):
     input_mode: InputMode = Field(default="auto")
     """`file`: memory map of local files; `copy`: from S3 or a mount to a local disk first; `fsx`: FSx for Lustre; `fastfile`: SageMaker's
     FastFile, few files read forward; `stream`: ranges of S3 objects; `remote`: from other hosts; `auto`: planned, and the log says why."""
+    mirror: str | None = Field(default=None, min_length=1)
+    """Folder with the same shards as the dataset's, read in place of them: a mount of its bucket, or a channel of a training job."""
     shards: Literal["safetensors", "webdataset"] = Field(default="safetensors")
     """Which form of the dataset's shards is read: `webdataset` are tar files with a sample a sequence."""
     shuffle_sequences: int = Field(default=65536, ge=1)

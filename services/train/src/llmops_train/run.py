@@ -131,6 +131,7 @@ def identity(config: TrainConfig) -> TrainConfig:
 
 
 MEANS = (
+    "launch",
     "parallel",
     "micro_batch_sequences",
     "gradient_checkpointing",

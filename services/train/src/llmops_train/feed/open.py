@@ -31,16 +31,17 @@ def open_split(uri: str, manifest: DatasetManifest, split: str, config: FeedConf
         from llmops_train.feed.client import RemoteSequences
 
         return RemoteSequences(config, manifest, split, arrangement, sum(shard.num_tokens for shard in shards))
-    plan = plan_input(uri, shards, manifest, config, num_epochs)
+    folder = config.mirror or folder_of(uri)
+    plan = plan_input(folder, shards, config, num_epochs)
     logger.info("%s: input mode %s: %s", split, plan.mode, plan.reason)
-    return open_planned(uri, manifest, shards, arrangement, plan, config)
+    return open_planned(uri, folder, manifest, shards, arrangement, plan, config)
 
 
 def open_planned(
-    uri: str, manifest: DatasetManifest, shards: list[Shard], arrangement: Arrangement, plan: Plan, config: FeedConfig
+    uri: str, folder: str, manifest: DatasetManifest, shards: list[Shard], arrangement: Arrangement, plan: Plan, config: FeedConfig
 ) -> Sequences:
     """The sequences in the mode of the plan."""
-    names = [join(folder_of(uri), shard.path) for shard in shards]
+    names = [join(folder, shard.path) for shard in shards]
     wanted = [Wanted.of(manifest, shard.num_sequences) for shard in shards]
     num_tokens, vocab_size = sum(shard.num_tokens for shard in shards), manifest.tokenizer.vocab_size
     if plan.mode == "copy":

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from llmops_shared.contracts import DatasetManifest
 from llmops_shared.contracts.dataset import Shard
-from llmops_shared.store import folder_of
 from llmops_train.feed_config import FeedConfig, InputMode
 
 COPY_BYTES_A_SECOND = 1e9
@@ -29,14 +27,14 @@ class Plan:
     reason: str
 
 
-def plan_input(uri: str, shards: list[Shard], manifest: DatasetManifest, config: FeedConfig, num_epochs: float) -> Plan:
-    """The mode of the config; for `auto` the one that fits."""
+def plan_input(place: str, shards: list[Shard], config: FeedConfig, num_epochs: float) -> Plan:
+    """The mode of the config; for `auto` the one that fits. `place` is the folder of the shards."""
     if config.input_mode != "auto":
         return Plan(config.input_mode, "as the config says")
     size = sum(shard.size_bytes for shard in shards)
-    facts = f"{size / 1e9:.3g} GB in {len(shards)} objects, {num_epochs:.3g} epochs"
-    if not urlsplit(uri).scheme:
-        return plan_local(uri, facts)
+    facts = f"{in_words(size)} in {len(shards)} objects, {num_epochs:.3g} epochs"
+    if not urlsplit(place).scheme:
+        return plan_local(place, facts)
     from llmops_train.feed.copying import copy_folder
 
     folder = copy_folder(config)
@@ -44,9 +42,9 @@ def plan_input(uri: str, shards: list[Shard], manifest: DatasetManifest, config:
     return plan_s3(size, sum(shard.num_tokens for shard in shards), num_epochs, free, str(folder), config.tokens_per_second, facts)
 
 
-def plan_local(uri: str, facts: str) -> Plan:
+def plan_local(folder: str, facts: str) -> Plan:
     """By the kind of file system that holds the dataset."""
-    kind = file_system(folder_of(uri))
+    kind = file_system(folder)
     if kind == "lustre":
         return Plan("fsx", f"{facts}, on Lustre: read by blocks ahead, which its servers stripe")
     if kind.startswith("fuse"):
@@ -58,7 +56,7 @@ def plan_s3(size: int, num_tokens: int, num_epochs: float, free: int, folder: st
     """A copy where it fits the disk, is read more than once and is short beside the training; else a stream."""
     copy_s = size / COPY_BYTES_A_SECOND
     if size > DISK_SHARE * free:
-        return Plan("stream", f"{facts}: more than {DISK_SHARE:.0%} of the {free / 1e9:.3g} GB free in {folder}")
+        return Plan("stream", f"{facts}: more than {DISK_SHARE:.0%} of the {in_words(free)} free in {folder}")
     if num_epochs <= 1:
         return Plan("stream", f"{facts}: read once, so a copy of {copy_s:.3g} s would save no request")
     if rate is None:
@@ -69,6 +67,12 @@ def plan_s3(size: int, num_tokens: int, num_epochs: float, free: int, folder: st
     if copy_s > COPY_SHARE * train_s:
         return Plan("stream", f"{facts}: a copy takes {copy_s:.3g} s, over {COPY_SHARE:.0%} of the {train_s:.3g} s at {rate:.3g} tokens/s")
     return Plan("copy", f"{facts}: read {num_epochs:.3g} times, fits {folder}, {copy_s:.3g} s of {train_s:.3g} s at {rate:.3g} tokens/s")
+
+
+def in_words(size: float) -> str:
+    """A size with its unit."""
+    unit, factor = next((unit, factor) for unit, factor in (("TB", 1e12), ("GB", 1e9), ("MB", 1e6), ("kB", 0)) if size >= factor)
+    return f"{size / (factor or 1e3):.3g} {unit}"
 
 
 def file_system(folder: str) -> str:

@@ -1,0 +1,1 @@
+"""Checks of images and hosts before money is spent."""

@@ -1,0 +1,65 @@
+"""Elastic Fabric Adapter: its devices, and whether NCCL really took it."""
+
+import re
+from pathlib import Path
+
+from llmops_train.doctor.finding import Finding
+
+PROVIDER = re.compile(r"NET/OFI (?:Selected [Pp]rovider is|Using) (?P<name>[\w;-]+)")
+PLUGIN = re.compile(r"NET/OFI (?:Initializing aws-ofi-nccl|Using aws-ofi-nccl) (?P<version>[\w.-]+)")
+NETWORK = re.compile(r"(?:Using network|NET/Plugin: Loaded net plugin|Assigned NET plugin) (?P<name>[\w /.-]+?)(?: \(|$| to comm)")
+DIRECT = re.compile(r"GPU Direct RDMA (?P<state>Enabled|Disabled)|via NET/\S+/(?P<gdr>GDRDMA)")
+
+
+def devices(folder: Path) -> list[str]:
+    """Names of the EFA devices of a host."""
+    return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+
+
+def check_devices(folder: Path, wanted: int) -> list[Finding]:
+    """Findings about the devices a host should have."""
+    found = devices(folder)
+    if len(found) >= wanted:
+        return []
+    return [
+        Finding(
+            "efa_devices",
+            f"{folder} has {len(found)} EFA devices ({', '.join(found) or 'none'}), expected {wanted}",
+            "use an instance type with EFA, and on EC2 attach every interface as `efa`; in a container pass /dev/infiniband through",
+        )
+    ]
+
+
+def check_log(text: str, where: str) -> list[Finding]:
+    """Findings about an NCCL log written with NCCL_DEBUG=INFO: whether it ran over EFA with GPUDirect."""
+    findings = []
+    providers = {match["name"] for match in PROVIDER.finditer(text)}
+    networks = {match["name"].strip() for match in NETWORK.finditer(text)}
+    if not re.search(r"NCCL (INFO|WARN|version)", text):
+        return [Finding("nccl_log", f"{where}: holds no line of NCCL", "set NCCL_DEBUG=INFO and NCCL_DEBUG_SUBSYS=INIT,NET, and run again")]
+    if not PLUGIN.search(text):
+        findings.append(
+            Finding(
+                "ofi_plugin",
+                f"{where}: NCCL did not load aws-ofi-nccl (network: {', '.join(sorted(networks)) or 'not named'})",
+                "install aws-ofi-nccl and put its lib folder on LD_LIBRARY_PATH before /usr/local/lib, as libnccl-net.so",
+            )
+        )
+    if not any(name.split(";")[0] == "efa" for name in providers):
+        taken = ", ".join(sorted(providers)) or ", ".join(sorted(networks)) or "none named"
+        findings.append(
+            Finding(
+                "efa_provider",
+                f"{where}: NCCL talks by {taken}, not by EFA: ten times slower between hosts",
+                "set FI_PROVIDER=efa, pass /dev/infiniband into the container, and open the security group to its own members",
+            )
+        )
+    elif not any(match["state"] == "Enabled" or match["gdr"] for match in DIRECT.finditer(text)):
+        findings.append(
+            Finding(
+                "gpudirect",
+                f"{where}: no GPUDirect RDMA: every byte goes through the host's memory",
+                "set FI_EFA_USE_DEVICE_RDMA=1 on p4d and newer types, and keep the nvidia-peermem or dma-buf support of the driver",
+            )
+        )
+    return findings
