@@ -25,7 +25,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; wh
 td.text { white-space: pre-wrap; overflow-wrap: anywhere; font-size: .9rem }
 .verdict { display: inline-block; padding: .2rem .7rem; border: 2px solid; border-radius: .4rem; font-weight: 600 }
 .pass, .better, .promote, .no_drift { color: var(--good) }
-.fail, .worse, .drift, .rollback { color: var(--bad) }
+.fail, .worse, .drift, .alarm, .rollback { color: var(--bad) }
 .keep, .no_difference, .not_enough_data { color: var(--soft) }
 svg { display: block } .chart { margin: 1rem 0 } .chart svg { width: 100%; border-bottom: 1px solid var(--line) }
 """
@@ -36,6 +36,7 @@ VERDICTS = {
     "rollback": "Roll back",
     "drift": "Drift",
     "no_drift": "No drift",
+    "alarm": "A metric left the range of its past",
     "not_enough_data": "Not enough data",
     "pass": "Every threshold is met",
     "fail": "A threshold is missed",

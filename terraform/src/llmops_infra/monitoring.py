@@ -17,7 +17,7 @@ from llmops_infra.bucket import Bucket
 from llmops_infra.config import Environment
 from llmops_infra.dashboard import Widget, body, found, graph
 from llmops_infra.storage import Buckets, Lustre
-from llmops_shared.contracts.platform import DRIFT_EVENT_SOURCE, DRIFT_EVENT_TYPE, METRICS_NAMESPACE
+from llmops_shared.contracts.platform import ACTION_VERDICTS, DRIFT_EVENT_SOURCE, DRIFT_EVENT_TYPE, METRICS_NAMESPACE
 
 # an eighth free is where Lustre begins to place new files badly
 MIN_FREE_SHARE = 0.125
@@ -139,13 +139,13 @@ class Monitoring(Construct):
         pattern = {
             "source": [DRIFT_EVENT_SOURCE],
             "detail-type": [DRIFT_EVENT_TYPE],
-            "detail": {"environment": [self._environment.name], "verdict": ["drift"]},
+            "detail": {"environment": [self._environment.name], "verdict": list(ACTION_VERDICTS)},
         }
         rule = CloudwatchEventRule(
             self,
             "drift",
             name=f"{self._environment.prefix}-drift",
-            description="A drift report says that traffic has moved away from what the model was trained for",
+            description="A report of the monitor asks for something to be done: drift, a rollback or an alarm",
             event_pattern=json.dumps(pattern),
         )
         CloudwatchEventTarget(self, "tell", rule=rule.name, target_id="tell", arn=self._topic_arn)

@@ -65,6 +65,22 @@ def test_calm_hours_are_no_drift_and_few_rows_are_not_enough_data(tmp_path: Path
     assert plain.verdict is None
 
 
+def test_an_alarm_in_the_newest_hour_is_a_verdict_that_remediation_acts_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    windows = hours(str(tmp_path), [good] * 25 + [poor], per_hour=12)
+
+    code = main(["history", f"windows={windows}", f"out={tmp_path / 'history'}"])
+
+    report = Report.model_validate_json((tmp_path / "history" / "report.json").read_bytes())
+    assert code == 3 and report.verdict == "alarm"
+    alarms_raised = [item.name.removeprefix("alarm/") for item in report.measurements if item.name.startswith("alarm/")]
+    assert alarms_raised
+    capsys.readouterr()
+    words = ["remediate", str(tmp_path / "history"), f"out={tmp_path / 'remedy'}", "retrain=never", "start=eventbridge", "environment=dev"]
+    assert main([*words, "--dry-run"]) == 0
+    told = capsys.readouterr().out
+    assert '"verdict\\": \\"alarm\\"' in told and all(f'"signal": "{name}"' in told for name in alarms_raised)
+
+
 def test_a_window_is_held_against_a_saved_profile(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     profile = baseline(str(tmp_path))
     write_log(str(tmp_path / "log"), [exchange(row, number, poor) for number, row in enumerate(ROWS[200:320])], "a.jsonl")
@@ -98,6 +114,9 @@ def test_alarms_go_off_where_a_series_leaves_its_range() -> None:
 
     assert alarms(calm, rule) == [] and alarms(holes, rule) == []
     assert alarms(jump, rule) == [1501]  # the median of three points is out with the second
+    often = jump.copy()
+    often[800:830] += 200
+    assert alarms(often, rule) == [801, 1501] and alarms(often, rule._replace(most=1000.0)) == [801]  # no farther than before
     for constant in (np.zeros(500), np.full(500, 7.0), np.full(500, np.nan), np.array([])):
         assert alarms(constant, rule) == []
     assert alarms(np.r_[np.zeros(400), np.ones(10)], rule) == [401]

@@ -19,9 +19,17 @@ JUNE = {"gpt-3.5": "openaichat/gpt-3.5-turbo-0613", "gpt-4": "openaichat/gpt-4-0
 
 @pytest.fixture(scope="module")
 def log(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return log_of(test_data / "drift-llmdrift" / "SENSITIVEQ_EVAL.csv.gz", tmp_path_factory.mktemp("llmdrift"))
+
+
+@pytest.fixture(scope="module")
+def programs(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    return log_of(test_data / "drift-llmdrift" / "LEETCODE_EASY_EVAL.csv.gz", tmp_path_factory.mktemp("leetcode"))
+
+
+def log_of(path: Path, folder: Path) -> str:
     """The answers as an exchange log, the model in the metadata."""
-    folder = tmp_path_factory.mktemp("llmdrift")
-    with gzip.open(test_data / "drift-llmdrift" / "SENSITIVEQ_EVAL.csv.gz", "rt", encoding="utf-8") as file:
+    with gzip.open(path, "rt", encoding="utf-8") as file:
         answers = list(csv.DictReader(file))
     exchanges = [
         exchange(chat(answer["query"], "", "sensitive"), number, lambda reference, draw: "", response=answer["answer"],
@@ -32,8 +40,8 @@ def log(test_data: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
-def answers_drift(log: str, out: Path, reference: dict[str, object], current: dict[str, object]) -> Report:
-    settings = {"out": str(out), "exchanges": log, "text": "response", "evidently": False, "min_rows": 40}
+def answers_drift(log: str, out: Path, reference: dict[str, object], current: dict[str, object], min_rows: int = 40) -> Report:
+    settings = {"out": str(out), "exchanges": log, "text": "response", "evidently": False, "min_rows": min_rows}
     return run(DriftConfig.model_validate({**settings, "reference": reference, "current": current}))
 
 
@@ -68,3 +76,14 @@ def test_a_saved_profile_of_march_says_the_same(log: str, tmp_path: Path, model:
     ]  # fmt: skip
 
     assert verdicts == ["drift", "no_drift"]
+
+
+@pytest.mark.parametrize(("model", "verdict"), [("gpt-4", "drift"), ("gpt-3.5", "no_drift")])
+def test_programs_of_june_in_fifty_answers(programs: str, tmp_path: Path, model: str, verdict: str) -> None:
+    """GPT-4 began to fence its programs; GPT-3.5 had done so in 31 of 50 answers before, which fifty are too few to tell from 49."""
+    march, june = ({"metadata": {"model": names[model]}} for names in (MARCH, JUNE))
+
+    moved = answers_drift(programs, tmp_path / "june", march, june)
+    calm = answers_drift(programs, tmp_path / "march", {**march, "half": "first"}, {**march, "half": "second"}, min_rows=15)
+
+    assert (moved.verdict, calm.verdict) == (verdict, "no_drift")

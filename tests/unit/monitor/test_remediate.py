@@ -259,7 +259,7 @@ def test_what_cannot_be_done_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "no line of the table fits it" in told(drift, f"table={tmp_path / 'short.yaml'}")
     assert "needs environment=" in told(drift, "start=eventbridge") and "needs repository=" in told(drift, "start=github")
     assert "GITHUB_TOKEN" in told(drift, "start=github", "repository=a/b")
-    assert "starts the pipeline for the verdict drift, and" in told(
+    assert "starts the pipeline for the verdicts drift, rollback, alarm, and" in told(
         str(tmp_path / "calm"), "start=eventbridge", "environment=dev", "alpha=0.03"
     )
 

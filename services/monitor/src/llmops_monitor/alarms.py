@@ -15,12 +15,16 @@ class AlarmRule(NamedTuple):
     """Points of the past that make the range: a week of five minutes."""
     num_first: int = 288
     """Points without alarm at the beginning, when there is no past."""
-    num_smoothed: int = 6
+    num_smoothed: int = 12
     """Points whose median is judged: one strange point is no alarm."""
     tail: float = 0.03
     """Share of the past left out of the range at each end."""
     reach: float = 2.5
     """How far beyond the range, in widths of the range, a point has to be."""
+    growth: float = 1.1
+    """And so many times as far as any point before: a metric that often leaves its range has to leave it farther."""
+    most: float = 5.0
+    """So far beyond the range is an alarm whatever came before."""
     least: float = 0.05
     """The range is taken to be at least this share of the median wide."""
     num_quiet: int = 288
@@ -34,12 +38,16 @@ def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> 
     """Places at which an alarm goes off. Missing values (NaN) raise none and are no past; a constant series raises none."""
     series = smoothed(np.asarray(values, dtype=np.float64), rule.num_smoothed)
     found, last = [], -rule.num_quiet - 1
+    farthest = np.zeros(len(series))  # of all points up to each
     for place in range(rule.num_first, len(series)):
+        farthest[place] = farthest[place - 1]
         past = series[max(0, place - rule.num_past) : place - rule.num_smoothed + 1]
         past = past[np.isfinite(past)]
         if not np.isfinite(series[place]) or len(past) < rule.num_first // 2:
             continue
-        if distance(float(series[place]), past, rule) > rule.reach:
+        beyond = distance(float(series[place]), past, rule)
+        farthest[place] = max(farthest[place], beyond)
+        if beyond > min(max(rule.growth * farthest[place - rule.num_smoothed], rule.reach), rule.most):
             if place - last > rule.num_quiet:
                 found.append(place)
             last = place

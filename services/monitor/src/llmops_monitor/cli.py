@@ -181,10 +181,10 @@ VERBS: list[Verb[Any]] = [
     Verb("collect", "add new records of a log to the profiles of their time windows", CollectConfig, collect),
     Verb(
         "history",
-        "draw every metric over time, with alarms; exit 3 when the newest window drifted from the reference profile",
+        "draw every metric over time, with alarms; exit 3 when the newest window drifted from the reference profile or raised an alarm",
         HistoryConfig,
         history,
-        refuses=lambda report: report.verdict == "drift",
+        refuses=lambda report: report.verdict in ("drift", "alarm"),
     ),
     Verb(
         "retrieval",

@@ -50,6 +50,10 @@ def run(config: HistoryConfig) -> Report:
     judgements = judge_windows(profiles, config)
     verdict, reasons = conclude(starts, judgements, marked, ledger)
     measurements = [latest(name, values, profiles) for name, values in series.items() if math.isfinite(values[-1])]
+    measurements += [latest(f"alarm/{name}", series[name], profiles) for name, places in marked.items() if places[-1] == len(starts) - 1]
+    if verdict == "drift":
+        newest = next(judgement for judgement in reversed(judgements) if judgement is not None and judgement.verdict != "not_enough_data")
+        measurements += newest.measurements
     summary = f"{len(starts)} windows from {starts[0].isoformat()} to {starts[-1].isoformat()}, {ledger.num_records} exchanges"
     page = render(
         f"History: {config.name}",
@@ -110,7 +114,10 @@ def judge_windows(profiles: Sequence["Profile"], config: HistoryConfig) -> list[
 def conclude(
     starts: Sequence[datetime], judgements: Sequence["Judgement | None"], marked: Mapping[str, Sequence[int]], ledger: Ledger
 ) -> tuple[Verdict | None, list[str]]:
-    """The verdict on the newest window that has enough data, the drifted windows, the alarms, and what was left out."""
+    """The verdict on the newest window that has enough data, the drifted windows, the alarms, and what was left out.
+
+    An alarm in the newest window is the verdict where that window did not drift: one of them is no less than the other to act on.
+    """
     tested = [(start, judgement) for start, judgement in zip(starts, judgements, strict=True) if judgement is not None]
     judged = [(start, judgement) for start, judgement in tested if judgement.verdict != "not_enough_data"]
     verdict: Verdict | None = (judged[-1][1].verdict if judged else "not_enough_data") if tested else None
@@ -120,6 +127,8 @@ def conclude(
         reasons.append(f"{len(drifted)} of {len(judged)} windows with enough data drifted from the reference profile.")
     for start, judgement in drifted[-5:]:
         reasons.append(f"{start.isoformat()}: {judgement.reasons[0]}")
+    if verdict != "drift" and any(places[-1] == len(starts) - 1 for places in marked.values()):
+        verdict = "alarm"
     for name, places in sorted(marked.items()):
         reasons.append(f"Alarm: {name} left the range of its past at {', '.join(starts[place].isoformat() for place in places[-3:])}.")
     if ledger.num_late:

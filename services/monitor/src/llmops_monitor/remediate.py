@@ -12,6 +12,7 @@ from llmops_shared.contracts.dataset import DatasetManifest, StageCount
 from llmops_shared.contracts.document import Contract, Part, Reference
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.exchange import Exchange
+from llmops_shared.contracts.platform import ACTION_VERDICTS
 from llmops_shared.contracts.report import Report
 from llmops_shared.documents import document_uri, follow, read_document, refer, sha256, store_part, write_document
 from llmops_shared.errors import LlmopsError
@@ -160,10 +161,10 @@ def check_start(config: RemediateConfig, report: Report, github_token: str | Non
     """Raises LlmopsError where the start asked for could not have an effect."""
     if config.start == "github" and not github_token:
         raise LlmopsError("start=github needs a token that may write to the repository in GITHUB_TOKEN")
-    if config.start == "eventbridge" and report.verdict != "drift":
+    if config.start == "eventbridge" and report.verdict not in ACTION_VERDICTS:
         raise LlmopsError(
-            f"start=eventbridge: the platform's rule starts the pipeline for the verdict drift, and {config.report} says {report.verdict}; "
-            f"use start=github or start=print"
+            f"start=eventbridge: the platform's rule starts the pipeline for the verdicts {', '.join(ACTION_VERDICTS)}, and "
+            f"{config.report} says {report.verdict}; use start=github or start=print"
         )
 
 

@@ -74,7 +74,8 @@ def read_table(path: str | None) -> list[Rule]:
 def moved_signals(report: Report, alpha: float) -> dict[str, str]:
     """The signals that moved, with how far in words.
 
-    A drift report's are those whose corrected p-value is below `alpha`; a comparison's those whose interval lies wholly on the bad side.
+    A drift report's are those whose corrected p-value is below `alpha`; a comparison's those whose interval lies wholly on the bad side;
+    a history's those with an alarm in the newest window.
     """
     figures = {item.name: item for item in report.measurements}
     found = {}
@@ -83,6 +84,8 @@ def moved_signals(report: Report, alpha: float) -> dict[str, str]:
         if kind == "p_value" and report.verdict == "drift" and item.value < alpha:
             shift = figures.get(f"shift/{signal}")
             found[signal] = f"corrected p = {item.value:.2g}" + ("" if shift is None else f", {shift.value:+.2f} sd")
+        elif kind == "alarm":
+            found.setdefault(signal, f"{item.value:.4g}, out of the range of its past")
         elif kind in ("difference", "ratio") and is_worse(item, 0.0 if kind == "difference" else 1.0):
             found[signal] = f"{kind} {item.value:.3g} (interval {item.low:.3g} to {item.high:.3g})"
     return found

@@ -17,6 +17,8 @@ DRIFT_EVENT_SOURCE = "llmops.monitor"
 """Source of the event that a drift report sends to EventBridge's default bus."""
 DRIFT_EVENT_TYPE = "Drift Report"
 """Its detail type; the detail has `environment` and `verdict`."""
+ACTION_VERDICTS = ("drift", "rollback", "alarm")
+"""Verdicts of monitor that ask for something to be done; the platform's rule acts on these."""
 
 
 class FileSystem(Value):

@@ -6,7 +6,9 @@ from pydantic import Field
 
 from llmops_shared.contracts.document import Contract, Part, Reference, Value
 
-Verdict = Literal["promote", "keep", "rollback", "drift", "no_drift", "not_enough_data", "pass", "fail", "better", "worse", "no_difference"]
+Verdict = Literal[
+    "promote", "keep", "rollback", "drift", "no_drift", "alarm", "not_enough_data", "pass", "fail", "better", "worse", "no_difference"
+]  # fmt: skip
 
 
 class Measurement(Value):
@@ -52,6 +54,7 @@ class Report(Contract):
         "descriptors",
         "infrastructure",
         "history",
+        "status",
         "idle",
     ]
     """What was asked."""
