@@ -89,3 +89,9 @@ class Exchange(Value):
     """What retrieval added; None when it was not asked for."""
     metadata: dict[str, str]
     """The `metadata` of the OpenAI request, such as the `row_id` of a test prompt."""
+    arm: str | None = None
+    """Arm of the A/B test that the user belongs to; None: there is no test."""
+    prompt_sha256: str | None = None
+    """Digest of the arm's registered prompt; None: it has none."""
+    replica: str | None = None
+    """Server of the variant that answered; None: the model ran in this server."""
