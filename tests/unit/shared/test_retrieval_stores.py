@@ -284,10 +284,7 @@ def opensearch() -> Iterator[Callable[..., tuple[OpenSearchServerless, Collectio
 Maker = Callable[..., tuple[OpenSearchServerless, Collection]]
 
 
-def test_opensearch_sends_again_only_what_there_was_no_room_for(
-    opensearch: Maker, lsa: tuple[LsaEmbedder, Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("llmops_shared.retrieval.opensearch.FIRST_WAIT_S", 0.01)
+def test_opensearch_sends_again_only_what_there_was_no_room_for(opensearch: Maker, lsa: tuple[LsaEmbedder, Any]) -> None:
     store, collection = opensearch(full=2)
 
     store.write("library", CHUNKS, lsa[1])

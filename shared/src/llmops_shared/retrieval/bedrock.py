@@ -49,24 +49,29 @@ class BedrockEmbedder:
         body: dict[str, Any] = {"inputText": texts[0]}
         if "titan-embed-text-v1" not in self._model:  # which has one length, and normalises nothing
             body |= {"normalize": True} | ({"dimensions": self._asked_dimensions} if self._asked_dimensions else {})
-        return [self._invoke(body)["embedding"]]
+        return [self._invoke(body, "embedding")]
 
     def _cohere(self, texts: Sequence[str], input_type: str) -> Any:
         body: dict[str, Any] = {"texts": list(texts), "input_type": input_type, "truncate": "END", "embedding_types": ["float"]}
         if "embed-v4" in self._model and self._asked_dimensions:
             body["output_dimension"] = self._asked_dimensions
-        return self._invoke(body)["embeddings"]["float"]
+        return self._invoke(body, "embeddings", "float")
 
-    def _invoke(self, body: dict[str, Any]) -> Any:
+    def _invoke(self, body: dict[str, Any], *path: str) -> Any:
         from botocore.exceptions import BotoCoreError, ClientError
 
         try:
             answer = self._client.invoke_model(
                 modelId=self._model, contentType="application/json", accept="application/json", body=json.dumps(body).encode()
             )
-            return json.loads(answer["body"].read())
+            found = json.loads(answer["body"].read())
+            for name in path:
+                found = found[name]
+            return found
         except (ClientError, BotoCoreError) as error:
             raise LlmopsError(f"Bedrock model {self._model}: {error}") from error
+        except (KeyError, TypeError, ValueError) as error:
+            raise LlmopsError(f"Bedrock model {self._model}: its answer has no embedding ({error!r})") from error
 
 
 def maker(model: str) -> str:

@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500  # documents in a bulk request, about 2.5 MB with 384 dimensions; requests may have 10 MB
 TOO_MANY = 429
-MAX_TRIES, FIRST_WAIT_S = 6, 1.0  # of what the service has no room for at the moment
+MAX_TRIES = 6  # of what the service has no room for at the moment
 VISIBLE_S = 300.0  # new documents are found a minute after they were taken
 POLL_S = 2.0
 TIMEOUT_S = 30.0
@@ -72,7 +72,7 @@ class OpenSearchServerless:
 
     def _bulk(self, generation: str, documents: list[dict[str, Any]]) -> None:
         """Sends documents until each is taken; only those come again that were refused for lack of room."""
-        wait_s = FIRST_WAIT_S
+        wait_s = self._poll_s / 2
         for attempt in range(1, MAX_TRIES + 1):
             refused = [(one, item) for one, item in zip(documents, self._send(generation, documents), strict=True) if item["status"] >= 300]
             if broken := [item for _, item in refused if item["status"] != TOO_MANY]:

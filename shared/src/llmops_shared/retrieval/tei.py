@@ -15,7 +15,7 @@ BATCH = 32  # texts in one request: the server's default `max-client-batch-size`
 HEADERS = {"Content-Type": "application/json"}
 TIMEOUT = urllib3.Timeout(connect=5.0, read=60.0)
 # 429: all its permits are taken; both calls change nothing, so they may be repeated
-RETRIES = Retry(total=5, backoff_factor=0.2, backoff_jitter=0.1, status_forcelist=(429, 502, 503, 504), allowed_methods=None)
+RETRIES = Retry(total=5, connect=1, backoff_factor=0.2, backoff_jitter=0.1, status_forcelist=(429, 502, 503, 504), allowed_methods=None)
 
 
 class TeiServer:

@@ -1,7 +1,7 @@
 """Functions and classes of languages with braces (C, C++, C#, Go, Java, JavaScript, Kotlin, PHP, Rust, Swift, ...), by a scan.
 
 Strings and comments are passed over, for braces in them are none. It is no parser: a unit ends at a line's end outside of all
-brackets when braces were closed in it or the line ends with a semicolon.
+brackets when braces were closed in it or there was a semicolon; and before an empty line when no brace was opened in it.
 """
 
 import re
@@ -43,7 +43,7 @@ def spans(text: str) -> Iterator[tuple[int, int, int | None]]:
             is_closed |= token == "}" and depth == 0
         elif token == ";":
             is_closed |= depth == 0
-        elif token == "\n" and depth == 0 and is_closed:
+        elif token == "\n" and depth == 0 and (is_closed or (opened is None and text.startswith("\n", found.end()))):
             yield begin, found.end(), opened
             begin, opened, is_closed = found.end(), None, False
     if begin < len(text):

@@ -53,10 +53,10 @@ def chunk_rows(rows: Sequence[TextRow], count: CountTokens, max_tokens: int, cut
 
 
 def split_title(row: TextRow) -> tuple[str, str]:
-    """Title and the rest: a first paragraph of one line, or of one line and a rule below it; else the name the source gives."""
+    """Title and the rest: a first paragraph of one line that is no sentence, or of one line and a rule below it; else the source's name."""
     first, _, rest = row.text.partition("\n\n")
     line, _, rule = first.partition("\n")
-    if rest.strip() and re.fullmatch(r"([^\w\s])\1*", rule or "="):
+    if rest.strip() and (re.fullmatch(r"([^\w\s])\1*", rule) if rule else not re.search(r"[.!?]\s*$", line)):
         return line, rest
     return name_of(row), row.text
 
