@@ -17,8 +17,8 @@ from statistics import median
 from llmops_preprocess.config import NearDuplicates
 from llmops_preprocess.gopher import broken_quality_rule, broken_repetition_rule
 from llmops_preprocess.near_duplicates import near_duplicates
-from llmops_preprocess.pii import mask
 from llmops_preprocess.row_rules_config import GopherQuality, GopherRepetition, Pii
+from llmops_shared.pii import mask
 
 ROUNDS = 3
 PEERS = {"filter": (("datatrove", "bench_preprocess.py"), ("dolma", "bench_preprocess.py")), "dedup": (("datatrove", "bench_dedup.py"), ("text-dedup", "bench_dedup.py"))}  # fmt: skip

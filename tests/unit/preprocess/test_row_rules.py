@@ -10,12 +10,13 @@ from llmops_preprocess.c4 import clean_page
 from llmops_preprocess.decontaminate import decontaminate
 from llmops_preprocess.fineweb import broken_fineweb_rule
 from llmops_preprocess.gopher import broken_quality_rule, broken_repetition_rule
-from llmops_preprocess.pii import find_pii, handle_pii, mask
+from llmops_preprocess.pii import find_pii, handle_pii
 from llmops_preprocess.record import Record
 from llmops_preprocess.repair import repair
 from llmops_preprocess.row_rules_config import C4, Decontamination, FineWeb, GopherQuality, GopherRepetition, Pii
 from llmops_shared.contracts.exchange import Message
 from llmops_shared.errors import LlmopsError
+from llmops_shared.pii import mask
 from llmops_shared.store import join
 
 PRESIDIO = {

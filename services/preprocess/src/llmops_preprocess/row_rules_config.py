@@ -5,10 +5,7 @@ from typing import Literal
 from pydantic import Field
 
 from llmops_shared.config import Config
-
-PiiKind = Literal[
-    "EMAIL", "PHONE", "IP_ADDRESS", "CREDIT_DEBIT_NUMBER", "INTERNATIONAL_BANK_ACCOUNT_NUMBER", "AWS_ACCESS_KEY", "AWS_SECRET_KEY", "SSN"
-]
+from llmops_shared.pii import KINDS, PiiKind
 
 
 class GopherRepetition(Config):
@@ -97,13 +94,7 @@ class Pii(Config):
 
     action: Literal["keep", "mask", "drop"] = Field(default="keep")
     """`mask` writes the kind in its place, such as `[EMAIL]`; `drop` drops the document as `pii`; `keep` does not look."""
-    kinds: tuple[PiiKind, ...] = Field(
-        default=(
-            "EMAIL", "PHONE", "IP_ADDRESS", "CREDIT_DEBIT_NUMBER", "INTERNATIONAL_BANK_ACCOUNT_NUMBER", "AWS_ACCESS_KEY",
-            "AWS_SECRET_KEY", "SSN",
-        ),
-        min_length=1,
-    )  # fmt: skip
+    kinds: tuple[PiiKind, ...] = Field(default=KINDS, min_length=1)
     """Kinds to look for, in Amazon Comprehend's names."""
 
 
