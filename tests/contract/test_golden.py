@@ -14,6 +14,6 @@ def test_the_committed_shape_is_the_shape_of_the_code(path):
 
 
 def test_no_shape_is_left_of_what_is_gone():
-    kept = {path for folder in ("contracts", "settings") for path in (FOLDER / folder).glob("*")}
+    kept = {path for folder in ("contracts", "settings", "engines") for path in (FOLDER / folder).glob("*")}
 
     assert kept == set(EXPECTED)

@@ -27,7 +27,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def url(package: Path) -> Iterator[str]:
-    from llmops_serve.config import DeployConfig, RunConfig
+    from llmops_serve.config import RunConfig
+    from llmops_serve.document_config import DeployConfig
     from llmops_serve.deploy import deploy
     from llmops_serve.server import realized
     from support.serving import serving

@@ -8,6 +8,7 @@ from llmops_infra.config import ENVIRONMENTS, load_environment
 from llmops_infra.synth import synth
 from llmops_shared.contracts import Reference
 from llmops_shared.contracts.endpoint import Capture, Endpoint, Variant
+from llmops_shared.contracts.engine import ServedModel
 
 EVERYTHING = Path(__file__).resolve().parents[1] / "infra" / "everything.yaml"
 SHIPPED = sorted(path.stem for path in ENVIRONMENTS.glob("*.yaml"))
@@ -16,10 +17,28 @@ ENVIRONMENT_NAMES = [*SHIPPED, "full"]
 Stacks = dict[str, Path]
 
 
+SMALL_LLAMA = ServedModel(
+    architecture="LlamaForCausalLM",
+    num_parameters=1_235_814_400,
+    dtype="bfloat16",
+    max_context_tokens=131_072,
+    layout="merged",
+    num_layers=16,
+    num_attention_heads=32,
+    num_key_value_heads=8,
+    head_size=64,
+)
+
+
 def variant(name: str, weight: float = 1.0, *, shadow: bool = False) -> Variant:
     """A variant with a package in S3."""
     return Variant(
-        name=name, package=Reference(uri=f"s3://llmops-models/packages/{name}/package.json", sha256="0" * 64), weight=weight, shadow=shadow
+        name=name,
+        package=Reference(uri=f"s3://llmops-models/packages/{name}/package.json", sha256="0" * 64),
+        weight=weight,
+        shadow=shadow,
+        engine="lmi-vllm",
+        model=SMALL_LLAMA,
     )
 
 

@@ -6,6 +6,8 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from llmops_infra.config import Environment
+from llmops_infra.containers import serving_container
+from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.endpoint import Endpoint, Variant
 from llmops_shared.errors import LlmopsError
 
@@ -35,7 +37,11 @@ def read_endpoint(environment: Environment) -> Endpoint | None:
         first = error.errors()[0]
         where = ".".join(str(name) for name in first["loc"]) or "the document"
         raise LlmopsError(f"serving.endpoint {path}: {where}: {first['msg'].removeprefix('Value error, ')}") from error
-    problems = [*package_problems(environment, endpoint), *variant_problems(environment, endpoint)]
+    problems = [
+        *package_problems(environment, endpoint),
+        *variant_problems(environment, endpoint),
+        *container_problems(environment, endpoint),
+    ]
     if problems:
         raise LlmopsError("\n".join([f"serving.endpoint {path}: SageMaker cannot realize it", *(f"  {problem}" for problem in problems)]))
     return endpoint
@@ -43,7 +49,12 @@ def read_endpoint(environment: Environment) -> Endpoint | None:
 
 def package_folder(environment: Environment, variant: Variant) -> str:
     """s3:// URI of the folder with the variant's package."""
-    return posixpath.dirname(resolve(environment.serving.endpoint_uri, variant.package.uri))
+    return folder_of_package(environment, variant.package)
+
+
+def folder_of_package(environment: Environment, package: Reference) -> str:
+    """s3:// URI of the folder with a package."""
+    return posixpath.dirname(resolve(environment.serving.endpoint_uri, package.uri))
 
 
 def resolve(base: str | None, uri: str) -> str:
@@ -58,11 +69,14 @@ def resolve(base: str | None, uri: str) -> str:
 def package_problems(environment: Environment, endpoint: Endpoint) -> list[str]:
     """Packages that are not in S3."""
     base = environment.serving.endpoint_uri
+    named = [
+        (variant, package) for variant in endpoint.variants for package in (variant.package, *(one.package for one in variant.adapters))
+    ]
     return [
-        f"variant {variant.name}: package {variant.package.uri} is not in S3; write it with out=s3://... and deploy that, "
+        f"variant {variant.name}: package {package.uri} is not in S3; write it with out=s3://... and deploy that, "
         "or set serving.endpoint_uri to where the document is"
-        for variant in endpoint.variants
-        if not resolve(base, variant.package.uri).startswith("s3://")
+        for variant, package in named
+        if not resolve(base, package.uri).startswith("s3://")
     ]
 
 
@@ -74,3 +88,15 @@ def variant_problems(environment: Environment, endpoint: Endpoint) -> list[str]:
         for name in environment.serving.variants
         if name not in names
     ]
+
+
+def container_problems(environment: Environment, endpoint: Endpoint) -> list[str]:
+    """Variants whose package, engine and instance do not go together."""
+    problems = []
+    for variant in endpoint.variants:
+        hosting = environment.serving.variants.get(variant.name, environment.serving.hosting)
+        try:
+            serving_container(hosting, variant)
+        except LlmopsError as error:
+            problems.append(str(error))
+    return problems

@@ -9,15 +9,16 @@ from cdktn_provider_aws.sagemaker_pipeline import SagemakerPipeline, SagemakerPi
 from constructs import Construct
 
 from llmops_infra.config import Environment
-from llmops_infra.containers import IMAGES
 from llmops_infra.pipeline_definition import Places, definition
 from llmops_infra.pipeline_steps import Place
+from llmops_infra.serving_settings import DEFAULT_CONTAINER
+from llmops_shared.hosting.container import IMAGES
 
 
 def serving_image(scope: Construct, environment: Environment) -> str:
     """The image that serves packages, as the registry is told; which account AWS keeps its images in differs from region to region."""
     hosting = environment.serving.hosting
-    repository, _, tag = IMAGES[hosting.container].partition(":")
+    repository, _, tag = IMAGES[hosting.container or DEFAULT_CONTAINER].partition(":")
     return (
         hosting.image or DataAwsSagemakerPrebuiltEcrImage(scope, "serving-image", repository_name=repository, image_tag=tag).registry_path
     )

@@ -9,27 +9,21 @@ from llmops_infra.settings import INSTANCE_TYPE
 from llmops_shared.config import Config
 
 Container = Literal["tgi", "lmi-vllm", "lmi-trtllm", "lmi-deepspeed", "lmi-accelerate", "vllm"]
+DEFAULT_CONTAINER: Container = "lmi-vllm"
 
 
 class Hosting(Config):
     """What a variant runs on."""
 
-    container: Container = "lmi-vllm"
-    """TGI; DJL's LMI with vLLM, TensorRT-LLM, DeepSpeed or the Hugging Face accelerate handler; or vLLM's own image."""
+    container: Container | None = None
+    """Another engine than the document names: TGI; DJL's LMI with vLLM, TensorRT-LLM, DeepSpeed or the Hugging Face accelerate handler;
+    or vLLM's own image. How many GPUs it takes, and its limits, are derived from the document and the instance."""
     image: str | None = None
     """Another image for it, as a full URI; none: AWS's image of that container in this region."""
     instance_type: str = Field(default="ml.g5.2xlarge", pattern=INSTANCE_TYPE)
     """SageMaker instance type."""
-    num_gpus: int = Field(default=1, ge=1, le=16)
-    """GPUs of the instance the model is split over."""
     num_instances: int = Field(default=1, ge=1)
     """Instances at the start; `autoscaling` moves it."""
-    layout: Literal["merged", "adapter"] = "merged"
-    """Layout of the package: a full model, or a base model with a LoRA adapter beside it."""
-    max_context_tokens: int = Field(default=4096, ge=1)
-    """Prompt and answer together."""
-    max_concurrent_requests: int = Field(default=64, ge=1)
-    """Requests an instance works on at once."""
     startup_timeout_s: int = Field(default=900, ge=60, le=3600)
     """How long loading may take before SageMaker gives the instance up."""
     environment: dict[str, str] = Field(default={})
@@ -42,12 +36,6 @@ class Hosting(Config):
         if secret:
             raise ValueError(f"{', '.join(secret)} would stand in Terraform's state; put the model into S3, where no token is needed")
         return environment
-
-    @model_validator(mode="after")
-    def _container_takes_the_layout(self) -> Self:
-        if self.layout == "adapter" and self.container not in ("tgi", "vllm"):
-            raise ValueError(f"{self.container} loads no adapter beside its base as packages lay it out: use tgi or vllm, or merge it")
-        return self
 
 
 class Deployment(Config):

@@ -59,7 +59,7 @@ def test_no_key_is_named_for_disks_that_the_hardware_encrypts(instance_type: str
 def test_an_endpoint_on_such_disks_names_no_key(serving: Resources, tmp_path: Path) -> None:
     needs_node()
     (tmp_path / "endpoint.json").write_bytes(endpoint_document(variant("base")).to_json())
-    words = [f"serving.endpoint={tmp_path}", "serving.hosting.instance_type=ml.p3.2xlarge"]
+    words = [f"serving.endpoint={tmp_path}", "serving.hosting.instance_type=ml.p3.2xlarge", "max_monthly_usd=60000"]
     other = Path(synth(load_environment("dev", words), tmp_path).stacks["serving"])
 
     assert "kms_key_arn" not in only(serving, "aws_sagemaker_endpoint_configuration")

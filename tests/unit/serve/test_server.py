@@ -85,7 +85,7 @@ def test_limits_above_the_models_window_are_refused(endpoint, capsys):
 
 
 def test_pickles_in_a_package_are_refused(packages, tmp_path, capsys):
-    from llmops_serve.config import DeployConfig
+    from llmops_serve.document_config import DeployConfig
     from llmops_serve.deploy import deploy
     from support.tiny_package import package_folder
 

@@ -5,7 +5,16 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from llmops_serve.config import DeployConfig, PromoteConfig, ReplayConfig, RunConfig, ShadowConfig
+from llmops_serve.config import ReplayConfig, RunConfig
+from llmops_serve.document_config import (
+    DeployConfig,
+    PromoteConfig,
+    RenderConfig,
+    RollbackConfig,
+    ShadowConfig,
+    SplitConfig,
+    StatusConfig,
+)
 from llmops_serve.idle_config import IdleConfig
 from llmops_shared.command import Verb, run_command
 
@@ -25,10 +34,40 @@ def shadow(config: ShadowConfig) -> "Endpoint":
     return shadow(config)
 
 
+def split(config: SplitConfig) -> "Endpoint":
+    from llmops_serve.split import split
+
+    return split(config)
+
+
 def promote(config: PromoteConfig) -> "Endpoint":
     from llmops_serve.promote import promote
 
     return promote(config)
+
+
+def rollback(config: RollbackConfig) -> "Endpoint":
+    from llmops_serve.rollback import rollback
+
+    return rollback(config)
+
+
+def render(config: RenderConfig) -> None:
+    from llmops_serve.render import render
+
+    sys.stdout.write(render(config))
+
+
+def status(config: StatusConfig) -> "Report":
+    from llmops_serve.status import status
+
+    return status(config)
+
+
+def rehearse_status(config: StatusConfig) -> dict[str, Any]:
+    from llmops_serve.status import rehearse
+
+    return rehearse(config)
 
 
 def run(config: RunConfig) -> None:
@@ -58,7 +97,24 @@ def rehearse_idle(config: IdleConfig) -> dict[str, Any]:
 VERBS: list[Verb[Any]] = [
     Verb("deploy", "write the first Endpoint document: one production variant", DeployConfig, deploy),
     Verb("shadow", "write the next Endpoint document: a second package gets a copy of the traffic", ShadowConfig, shadow),
-    Verb("promote", "write the next Endpoint document: the shadow goes live if its Report says so, else exit 3", PromoteConfig, promote),
+    Verb("split", "write the next Endpoint document: two packages share the live traffic", SplitConfig, split),
+    Verb(
+        "promote",
+        "write the next Endpoint document: what was on trial goes live if its Report says so, or exit 3",
+        PromoteConfig,
+        promote,
+    ),
+    Verb("rollback", "write the next Endpoint document: an earlier generation's packages go live again", RollbackConfig, rollback),
+    Verb("render", "show exactly what a serving container would get", RenderConfig, render, subject="endpoint"),
+    Verb(
+        "status",
+        "compare what runs with an Endpoint document, exit 3 when they differ",
+        StatusConfig,
+        status,
+        refuses=lambda report: report.verdict == "fail",
+        rehearse=rehearse_status,
+        subject="endpoint",
+    ),
     Verb("run", "serve an Endpoint document over HTTP until SIGTERM", RunConfig, run),
     Verb("idle", "list SageMaker endpoints nobody asks, with their cost; --yes stops them", IdleConfig, idle, rehearse=rehearse_idle),
     Verb("replay", "send the prompts of datasets to an endpoint and write a Report", ReplayConfig, replay),
@@ -71,7 +127,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     if words[:1] == ["idle"]:
         words = ["yes=true" if word == "--yes" else word for word in words]
-    return run_command("llmops-serve", "Endpoints: documents, server, traffic.", VERBS, words)
+    return run_command("llmops-serve", "Endpoints: documents, server, traffic.", VERBS, as_settings(words, "--engine"))
+
+
+def as_settings(words: Sequence[str], option: str) -> list[str]:
+    """`--engine tgi` as the setting `engine=tgi`, for it is what people type."""
+    found: list[str] = []
+    for word in words:
+        if found and found[-1] == option:
+            found[-1] = f"{option.removeprefix('--')}={word}"
+        else:
+            found.append(word.removeprefix("--") if word.startswith(f"{option}=") else word)
+    return found
 
 
 if __name__ == "__main__":

@@ -1,49 +1,10 @@
-"""Settings of `llmops-serve deploy`, `shadow`, `promote`, `run` and `replay`."""
+"""Settings of `llmops-serve run` and `replay`."""
 
 from typing import Self
 
 from pydantic import Field, model_validator
 
 from llmops_shared.config import Config, JobConfig
-
-NAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})$"
-
-
-class DeployConfig(JobConfig):
-    """The first generation of an endpoint."""
-
-    name: str = Field(pattern=NAME)
-    """Name of the endpoint: letters, digits and hyphens."""
-    package: str = Field(min_length=1)
-    """ModelPackage to serve, or its folder."""
-    index: str | None = Field(default=None)
-    """RetrievalIndex for requests that ask for context, or its folder; not given: such requests are refused."""
-    num_chunks: int = Field(default=3, ge=1)
-    """Chunks put in front of a question that asks for context, as far as they fit."""
-    capture: str | None = Field(default=None)
-    """Folder of the exchange log, local or `s3://`; not given: nothing is kept."""
-    capture_sample_rate: float = Field(default=1.0, ge=0, le=1)
-    """Share of requests kept in the exchange log."""
-
-
-class ShadowConfig(JobConfig):
-    """The next generation of an endpoint, with a shadow variant."""
-
-    endpoint: str = Field(min_length=1)
-    """Endpoint document to start from, or its folder; it has one production variant and no shadow."""
-    package: str = Field(min_length=1)
-    """ModelPackage that gets a copy of the traffic, or its folder."""
-    name: str = Field(default="shadow", pattern=NAME)
-    """Name of the shadow variant."""
-
-
-class PromoteConfig(JobConfig):
-    """The next generation of an endpoint, with the shadow's package in production."""
-
-    endpoint: str = Field(min_length=1)
-    """Endpoint document with a shadow variant, or its folder."""
-    report: str = Field(min_length=1)
-    """Shadow Report about this endpoint, or its folder; anything but the verdict `promote` exits with 3."""
 
 
 class RunConfig(Config):

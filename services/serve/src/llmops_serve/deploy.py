@@ -2,10 +2,11 @@
 
 import logging
 
-from llmops_serve.config import DeployConfig, ShadowConfig
-from llmops_serve.history import moved, record
+from llmops_serve.document_config import DeployConfig, ShadowConfig
+from llmops_serve.history import next_generation, record
+from llmops_serve.variants import new_variant
 from llmops_shared.contracts import Endpoint, ModelPackage, RetrievalIndex
-from llmops_shared.contracts.endpoint import Capture, Retrieval, Variant
+from llmops_shared.contracts.endpoint import Capture, Retrieval
 from llmops_shared.documents import document_uri, read_document, refer, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.resume import digest_of, finished
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 def deploy(config: DeployConfig) -> Endpoint:
     """Reads a ModelPackage and, if given, a RetrievalIndex; writes generation 1 and points the alias `champion` at the package."""
     inputs = {"package": digest_of(config.package, ModelPackage)}
+    inputs |= {f"adapters.{name}": digest_of(uri, ModelPackage) for name, uri in config.adapters.items()}
     if config.index is not None:
         inputs["index"] = digest_of(config.index, RetrievalIndex)
     if kept := finished(config, Endpoint, inputs):
@@ -32,13 +34,22 @@ def deploy(config: DeployConfig) -> Endpoint:
     capture = None
     if config.capture is not None:
         capture = Capture(uri=relative(config.capture, folder), sample_rate=config.capture_sample_rate)
+    variant = new_variant(
+        "production",
+        config.package,
+        folder,
+        engine=config.engine,
+        urls=config.urls,
+        settings=config.settings,
+        adapters=config.adapters,
+    )
     endpoint = Endpoint(
         name=config.name,
         generation=1,
         previous=None,
         reason=f"deploy {package.name}",
         evidence=None,
-        variants=[Variant(name="production", package=refer(config.package, ModelPackage, folder))],
+        variants=[variant],
         retrieval=retrieval,
         capture=capture,
     )
@@ -58,18 +69,12 @@ def shadow(config: ShadowConfig) -> Endpoint:
     place = document_uri(config.endpoint, Endpoint)
     before = read_document(place, Endpoint)
     check_room_for_a_shadow(before, place, config.name)
-    folder = folder_of(document_uri(config.out, Endpoint))
     package = read_document(config.package, ModelPackage)
-    endpoint = moved(before, folder_of(place), folder).model_copy(
-        update={
-            "generation": before.generation + 1,
-            "previous": refer(place, Endpoint, folder),
-            "reason": f"shadow {package.name}",
-            "evidence": None,
-        }
-    )
-    variant = Variant(name=config.name, package=refer(config.package, ModelPackage, folder), shadow=True)
-    endpoint = endpoint.model_copy(update={"variants": [*endpoint.variants, variant]})
+    folder = folder_of(document_uri(config.out, Endpoint))
+    after = next_generation(before, place, folder, f"shadow {package.name}")
+    engine = config.engine or before.production()[0].engine
+    variant = new_variant(config.name, config.package, folder, engine=engine, urls=config.urls, shadow=True)
+    endpoint = after.model_copy(update={"variants": [*after.variants, variant]})
     record(config.tracking, endpoint, {config.name: package})
     write_document(config.out, endpoint)
     return endpoint

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from llmops_shared.config import Tracking
 from llmops_shared.contracts import Endpoint, ModelPackage, Reference
-from llmops_shared.store import join, relative
+from llmops_shared.documents import refer
+from llmops_shared.store import folder_of, join, relative
 from llmops_shared.tracking import tracked
 
 
@@ -16,7 +17,15 @@ def moved(endpoint: Endpoint, folder: str, to: str) -> Endpoint:
     def move(reference: Reference) -> Reference:
         return reference.model_copy(update={"uri": relative(join(folder, reference.uri), to)})
 
-    variants = [variant.model_copy(update={"package": move(variant.package)}) for variant in endpoint.variants]
+    variants = [
+        variant.model_copy(
+            update={
+                "package": move(variant.package),
+                "adapters": [adapter.model_copy(update={"package": move(adapter.package)}) for adapter in variant.adapters],
+            }
+        )
+        for variant in endpoint.variants
+    ]
     retrieval, capture = endpoint.retrieval, endpoint.capture
     if retrieval is not None:
         retrieval = retrieval.model_copy(update={"index": move(retrieval.index)})
@@ -25,11 +34,22 @@ def moved(endpoint: Endpoint, folder: str, to: str) -> Endpoint:
     return endpoint.model_copy(update={"variants": variants, "retrieval": retrieval, "capture": capture})
 
 
+def next_generation(before: Endpoint, place: str, folder: str, reason: str) -> Endpoint:
+    """The generation after the one at `place`, as a document in `folder` has it; what it changes is for the caller to say."""
+    update = {"generation": before.generation + 1, "previous": refer(place, Endpoint, folder), "reason": reason, "evidence": None}
+    return moved(before, folder_of(place), folder).model_copy(update=update)
+
+
 def record(tracking: Tracking, endpoint: Endpoint, packages: Mapping[str, ModelPackage]) -> None:
     """Keeps a generation in MLflow: what changed and why, and the document itself; `packages` are the new ones by variant."""
     with tracked(tracking, "serve", f"{endpoint.name}-{endpoint.generation}") as run:
         variants = {
-            variant.name: {"package_sha256": variant.package.sha256, "weight": variant.weight, "shadow": variant.shadow}
+            variant.name: {
+                "package_sha256": variant.package.sha256,
+                "weight": variant.weight,
+                "shadow": variant.shadow,
+                "engine": variant.engine,
+            }
             for variant in endpoint.variants
         }
         run.parameters({"endpoint": endpoint.name, "reason": endpoint.reason, "variants": variants})
