@@ -3,6 +3,7 @@
 Each is a process of its own, with the variables torchrun would set, that calls the command line and ends with its exit code.
 """
 
+import importlib
 import json
 import os
 import signal
@@ -12,6 +13,8 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+
+ENTRY = "llmops_train.cli:main"
 
 PRELOADED = (
     "transformers.models.llama.modeling_llama",
@@ -52,11 +55,20 @@ class Ranks:
             [sys.executable, "-m", "support.ranks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
-    def start(self, words: Sequence[str], size: int = 1, nodes: int = 1, environment: Mapping[str, str] | None = None) -> Started:
-        """Starts `llmops-train` with these words on so many processes of so many nodes."""
+    def start(
+        self, words: Sequence[str], size: int = 1, nodes: int = 1, environment: Mapping[str, str] | None = None, entry: str = ENTRY
+    ) -> Started:
+        """Starts `llmops-train` with these words, or another entry, on so many processes of so many nodes."""
         self.count += 1
         logs = [self.folder / f"{self.count:03d}-rank-{rank}.log" for rank in range(size)]
-        order = {"words": list(words), "size": size, "nodes": nodes, "environment": dict(environment or {}), "logs": list(map(str, logs))}
+        order = {
+            "words": list(words),
+            "size": size,
+            "nodes": nodes,
+            "environment": dict(environment or {}),
+            "logs": list(map(str, logs)),
+            "entry": entry,
+        }
         assert self.process.stdin is not None
         self.process.stdin.write(json.dumps(order) + "\n")
         self.process.stdin.flush()
@@ -97,17 +109,16 @@ def variables(rank: int, size: int, nodes: int, port: int) -> dict[str, str]:
     return {**{name: str(value) for name, value in numbers.items()}, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
 
 
-def become(words: list[str], log: str, environment: dict[str, str]) -> None:
-    """The forked child: the command line in its own process, to its end."""
+def become(entry: str, words: list[str], log: str, environment: dict[str, str]) -> None:
+    """The forked child: the entry in its own process, to its end."""
     handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     os.dup2(handle, 1)
     os.dup2(handle, 2)
     os.environ.update(environment)
     code = 1
     try:
-        from llmops_train.cli import main
-
-        code = main(words)
+        module, _, name = entry.partition(":")
+        code = getattr(importlib.import_module(module), name)(words)
     except SystemExit as stop:
         code = int(stop.code or 0)
     except BaseException:  # noqa: BLE001 - the child must never go back into the parent's loop
@@ -129,7 +140,7 @@ def wait_for_all(pids: list[int], seconds: float = 240.0) -> list[int]:
         if pid:
             codes[pid] = os.waitstatus_to_exitcode(status)
             if codes[pid] != 0:
-                end = min(end, time.monotonic() + 20.0)
+                end = min(end, time.monotonic() + 60.0)
         elif time.monotonic() > end:
             for left in set(pids) - set(codes):
                 os.kill(left, signal.SIGKILL)
@@ -147,7 +158,7 @@ def answer(found: dict[str, list[int]]) -> None:
 def serve() -> None:
     """Forks as the lines on stdin say, until it is closed."""
     for name in PRELOADED:
-        __import__(name)
+        importlib.import_module(name)
     for line in sys.stdin:
         order = json.loads(line)
         port, pids = free_port(), []
@@ -155,7 +166,7 @@ def serve() -> None:
             pid = os.fork()
             if pid == 0:
                 launched = variables(rank, order["size"], order["nodes"], port) if order["size"] > 1 else {}
-                become(order["words"], log, {**order["environment"], **launched})
+                become(order["entry"], order["words"], log, {**order["environment"], **launched})
             pids.append(pid)
         answer({"pids": pids})
         answer({"codes": wait_for_all(pids)})

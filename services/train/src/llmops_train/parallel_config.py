@@ -12,8 +12,6 @@ class SmpConfig(Config):
 
     hybrid_shard_degree: int = Field(default=0, ge=0)
     """Processes a weight is sharded over; 0: all of them."""
-    tensor_parallel_degree: int = Field(default=1, ge=1)
-    """Processes that split each matrix."""
     activation_offloading: bool = Field(default=False)
     """Keeps activations in the host's memory between forward and backward; with gradient_checkpointing only."""
 

@@ -95,6 +95,6 @@ def choose(model: Any, loss: Loss, config: TrainConfig, mesh: Mesh) -> Engine:
 
             return Zero(model, loss, config, mesh)
         case "smp":
-            from llmops_train.parallel.smp import sharded_by_smp
+            from llmops_train.parallel.smp import SageMakerSharded
 
-            return sharded_by_smp(model, loss, config, mesh)
+            return SageMakerSharded(model, loss, config, mesh)

@@ -70,8 +70,7 @@ class Zero:
 
     @torch.no_grad()
     def whole(self, make: Callable[[], Any]) -> Any | None:
-        import deepspeed
-
+        deepspeed = load_deepspeed()
         first = self.mesh.world.is_first
         model = make() if first else None
         targets = dict(model.named_parameters()) if model is not None else {}
@@ -105,7 +104,7 @@ class Zero:
 def load_deepspeed() -> Any:
     """The library. Raises LlmopsError when it is not here."""
     try:
-        import deepspeed
+        import deepspeed  # type: ignore[import-untyped]
     except ImportError as error:
         raise LlmopsError(f"parallel.engine deepspeed: {error}; install it with `pip install 'llmops-train[deepspeed]'`") from error
     logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
@@ -138,7 +137,7 @@ def optimizer_of(model: Any, config: TrainConfig) -> torch.optim.Optimizer:
     (adamw,) = make_optimizers(model, config.optimizer)
     if not config.parallel.offload:
         return adamw
-    from deepspeed.ops.adam import DeepSpeedCPUAdam
+    from deepspeed.ops.adam import DeepSpeedCPUAdam  # type: ignore[import-untyped]
 
     groups = [{name: group[name] for name in ("params", "weight_decay", "peak")} for group in adamw.param_groups]
     betas = (config.optimizer.beta1, config.optimizer.beta2)

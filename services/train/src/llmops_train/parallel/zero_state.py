@@ -30,18 +30,20 @@ class Fragment(NamedTuple):
 def fragments(zero: Any, named: Named, mesh: Mesh, stage: int) -> Iterator[Fragment]:
     """What this process holds."""
     for name, parameter in named:
-        fragment = of_stage_3(zero, name, parameter, mesh) if stage == 3 else of_stage_1_or_2(name, parameter)
+        fragment = of_stage_3(zero, name, parameter, mesh) if stage == 3 else of_stage_1_or_2(zero, name, parameter)
         if fragment is not None and not fragment.box.empty:
             yield fragment
 
 
-def of_stage_1_or_2(name: str, parameter: Any) -> Fragment | None:
+def of_stage_1_or_2(zero: Any, name: str, parameter: Any) -> Fragment | None:
     """ZeRO 1 and 2 flatten a group of parameters and cut it into equal parts."""
     mapping = parameter._hp_mapping
     if mapping is None:
         return None
     box = flat_box(parameter.numel(), mapping.lp_fragment_address.start, mapping.lp_fragment_address.numel)
-    return Fragment(name, parameter, box, mapping.hp_fragment, mapping.optim_fragment or {})
+    # not mapping.optim_fragment, which DeepSpeed fills after the first group's first step, when other groups have no state yet
+    flat, place = zero.single_partition_of_fp32_groups[mapping.param_group_index], mapping.hp_fragment_address
+    return Fragment(name, parameter, box, mapping.hp_fragment, state_of(zero, flat, place.start, place.numel))
 
 
 def of_stage_3(zero: Any, name: str, parameter: Any, mesh: Mesh) -> Fragment:
@@ -51,12 +53,14 @@ def of_stage_3(zero: Any, name: str, parameter: Any, mesh: Mesh) -> Fragment:
     size = min(part, parameter.ds_numel - start)
     group, offset, _ = zero.grad_position[zero.get_param_id(parameter)]
     flat = zero.fp32_partitioned_groups_flat[group]
-    state = {
-        key: value.narrow(0, offset, size)
-        for key, value in zero.optimizer.state.get(flat, {}).items()
-        if torch.is_tensor(value) and value.shape == flat.shape
-    }
+    state = state_of(zero, flat, offset, size)
     return Fragment(name, parameter, flat_box(parameter.ds_numel, start, size), flat.detach().narrow(0, offset, size), state)
+
+
+def state_of(zero: Any, flat: Any, start: int, size: int) -> dict[str, torch.Tensor]:
+    """A run of each of the inner optimizer's tensors for a flat buffer."""
+    state = zero.optimizer.state.get(flat, {})
+    return {key: value.narrow(0, start, size) for key, value in state.items() if torch.is_tensor(value) and value.shape == flat.shape}
 
 
 def flat_parts(zero: Any, stage: int) -> list[Any]:
@@ -103,5 +107,3 @@ def start_state(zero: Any, named: Named, stage: int, read: Read) -> None:
             "exp_avg": torch.zeros_like(flat, requires_grad=False),
             "exp_avg_sq": torch.zeros_like(flat, requires_grad=False),
         }
-    if stage != 3:
-        zero._lazy_init_hp_params_optimizer_state()
