@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from llmops_monitor.rules.attack import hidden_order, injection, jailbreak
 from llmops_monitor.rules.language import language
 from llmops_monitor.rules.pii import pii
 from llmops_monitor.rules.readability import reading_grade
@@ -20,6 +19,7 @@ from llmops_monitor.rules.toxicity import toxicity
 from llmops_monitor.rules.validity import format_valid
 from llmops_monitor.rules.words import Exchanged, Words
 from llmops_monitor.signals import SIGNALS, measure, repeated_answers
+from llmops_shared.attack import hidden_order, injection, jailbreak
 
 README = Path(__file__).parents[3] / "services" / "monitor" / "README.md"
 

@@ -7,7 +7,6 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from llmops_monitor.descriptors import signature_of
-from llmops_monitor.rules.attack import hidden_order, injection, jailbreak
 from llmops_monitor.rules.language import UNKNOWN, language
 from llmops_monitor.rules.pii import pii
 from llmops_monitor.rules.readability import reading_grade
@@ -18,6 +17,7 @@ from llmops_monitor.rules.sentiment import sentiment
 from llmops_monitor.rules.toxicity import toxicity
 from llmops_monitor.rules.validity import format_valid
 from llmops_monitor.rules.words import Exchanged, Words
+from llmops_shared.attack import hidden_order, injection, jailbreak
 from llmops_shared.statistics import Floats
 
 

@@ -1,34 +1,8 @@
-"""A text, split once for all rules."""
+"""An exchange, its texts split once for all rules."""
 
-import re
+from llmops_shared.words import Words
 
-WORD = re.compile(r"[\w'*@$]+")
-"""Runs of letters, digits and the signs that stand for letters in swear words and contractions."""
-
-
-DIGIT = re.compile(r"\d")
-DIGITS = b"0123456789"
-KEPT = set(b"_'*@$")
-BLANKED = bytes(code if chr(code).isalnum() or code in KEPT else 32 for code in range(128)) + bytes(range(128, 256))
-
-
-class Words:
-    """A text and its words."""
-
-    __slots__ = ("content", "distinct", "has_digit", "lower", "words")
-
-    def __init__(self, content: str) -> None:
-        self.content = content
-        ascii_only = content.isascii()
-        self.lower = content.lower() if ascii_only else content.lower().replace("’", "'")
-        """Lower case, with plain apostrophes."""
-        # the same either way; tables are several times as fast as patterns, and know ASCII only
-        encoded = self.lower.encode() if ascii_only else b""
-        self.words = encoded.translate(BLANKED).decode().split() if ascii_only else WORD.findall(self.lower)
-        """In order."""
-        self.distinct = set(self.words)
-        self.has_digit = len(encoded.translate(None, DIGITS)) < len(encoded) if ascii_only else DIGIT.search(content) is not None
-        """Several rules have nothing to look for in a text without one."""
+__all__ = ["Exchanged", "Words"]
 
 
 class Exchanged:

@@ -1,8 +1,10 @@
 """Whether a prompt, or what was retrieved for it, tries to take over the model."""
 
+# ruff: noqa: E501, SIM905 - long lists read better as they are
+
 import re
 
-from llmops_monitor.rules.words import Words
+from llmops_shared.words import Words
 
 LOOKED_AT = 6000
 """Characters."""
