@@ -17,6 +17,7 @@ from pathlib import Path
 ENTRY = "llmops_train.cli:main"
 
 PRELOADED = (
+    "boto3",
     "transformers.models.llama.modeling_llama",
     "llmops_train.cli",
     "llmops_train.run",

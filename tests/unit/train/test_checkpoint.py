@@ -1,15 +1,29 @@
 """Checkpoints: read by other numbers of processes, found out when damaged, few requests into S3, no room, SIGTERM."""
 
 import json
+import os
+import random
+import re
+import shutil
 import signal
+import threading
+import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from llmops_shared.contracts import TrainingRun
+from llmops_shared.errors import LlmopsError
+from llmops_train.checkpoint.names import COMMIT, complete_ones
+from llmops_train.checkpoint.read import newest, open_manifest
+from llmops_train.checkpoint.team import Team
 from support.ranks import Ranks
-from unit.train.trainee import losses_in
+from support.tools import lacking
+from unit.train.tiny import tiny_settings
+from unit.train.trainee import LLAMA, NO_MOUNT, losses_in
 
 TRAINEE = "unit.train.trainee:main"
 
@@ -67,3 +81,194 @@ def test_another_number_of_processes_goes_on_in_the_same_order(
 
     assert means(tmp_path) == pytest.approx(unbroken, abs=1e-5)
     assert len(unbroken) == 12
+
+
+@pytest.fixture(scope="module")
+def two_checkpoints(ranks: Ranks, text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a stopped run of two processes, with checkpoints after steps 2 and 4, of two files each."""
+    out = tmp_path_factory.mktemp("two")
+    trainee(ranks, text, out, 2, settings={"parallel": {"engine": "ddp"}, "checkpoint_every_steps": 2}, stop_at=4)
+    return out / "checkpoint"
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_checkpoint_of_two_processes_has_a_file_of_each_and_its_tensors_once(two_checkpoints: Path) -> None:
+    opened = newest(str(two_checkpoints), "request", Team())
+
+    assert opened is not None and opened.manifest.progress.step == 4
+    assert [name.partition("-")[0] + name[5:13] for name in names(two_checkpoints)] == ["step00000002"] * 2 + ["step00000004"] * 2
+    assert len(opened.manifest.parts) == len(opened.names)
+    assert {bool(part.file) for part in opened.manifest.parts} == {True, False}
+
+
+def test_any_flipped_byte_is_found_and_named_and_the_checkpoint_before_is_used(
+    two_checkpoints: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    generator = random.Random(seed)
+
+    for path in [path for path in two_checkpoints.iterdir() if "step-00000004" in path.name]:
+        whole = path.read_bytes()
+        header = 8 + int.from_bytes(whole[:8], "little")
+        places = [0, 7, 8, header - 1, header, len(whole) - 1, *(generator.randrange(len(whole)) for _ in range(40))]
+        for place in places:
+            broken = bytearray(whole)
+            broken[place] ^= 1 << generator.randrange(8)
+            path.write_bytes(broken)
+            caplog.clear()
+
+            opened = newest(str(two_checkpoints), "request", Team())
+
+            assert opened is not None and opened.manifest.progress.step == 2, place
+            assert f"{path}: is damaged (sha256" in caplog.text and "going back to" in caplog.text
+        path.write_bytes(whole)
+    assert newest(str(two_checkpoints), "request", Team()).manifest.progress.step == 4  # type: ignore[union-attr]
+
+
+def test_a_missing_file_is_named_and_all_damaged_is_no_start_from_nothing(
+    two_checkpoints: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(two_checkpoints, folder)
+    (gone,) = folder.glob("step-00000004.rank-*")
+    gone.unlink()
+
+    assert newest(str(folder), "request", Team()).manifest.progress.step == 2  # type: ignore[union-attr]
+    assert f"{gone}: is missing from its checkpoint" in caplog.text
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(LlmopsError, match=r"every checkpoint is damaged .* delete the folder"):
+        newest(str(folder), "request", Team())
+
+
+@pytest.fixture
+def s3_server() -> Iterator[tuple[dict[str, str], list[tuple[str, str, int]]]]:
+    """An S3 of moto on loopback: the variables that lead to it, and the requests it has seen (method, path, bytes)."""
+    from moto.server import DomainDispatcherApplication, create_backend_app
+    from werkzeug.serving import WSGIRequestHandler, make_server
+
+    seen: list[tuple[str, str, int]] = []
+    backend = DomainDispatcherApplication(create_backend_app)
+
+    def counting(environment: dict[str, Any], start: Any) -> Any:
+        seen.append((environment["REQUEST_METHOD"], environment["PATH_INFO"], int(environment.get("CONTENT_LENGTH") or 0)))
+        return backend(environment, start)
+
+    class Quiet(WSGIRequestHandler):
+        def log(self, type: str, message: str, *arguments: Any) -> None:
+            return None
+
+    server = make_server("127.0.0.1", 0, counting, threaded=True, request_handler=Quiet)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    url = f"http://127.0.0.1:{server.server_port}"
+    credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
+    urllib.request.urlopen(urllib.request.Request(f"{url}/llmops-test", method="PUT")).close()
+    seen.clear()
+    yield {"AWS_ENDPOINT_URL": url, **credentials}, seen
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.slow
+def test_eight_processes_of_a_node_make_one_request_into_s3(
+    ranks: Ranks, text: str, tmp_path: Path, s3_server: tuple[dict[str, str], list[tuple[str, str, int]]]
+) -> None:
+    environment, seen = s3_server
+    order = {
+        "settings": {"parallel": {"engine": "fsdp2"}, "checkpoint_every_steps": 100},
+        "stop_at": 2,
+        "scratch": str(tmp_path / "scratch"),
+    }
+    puts: dict[int, list[tuple[str, int]]] = {}
+    for nodes in (8, 1):  # each process on a node of its own writes as rank by rank does
+        seen.clear()
+        trainee(ranks, text, tmp_path / str(nodes), 8, nodes, environment, folder=f"s3://llmops-test/{nodes}", **order)
+        puts[nodes] = [(path, size) for method, path, size in seen if method in ("PUT", "POST")]
+    (together,) = puts[1]
+
+    assert len(puts[8]) >= 8 * len(puts[1])
+    tensors = {nodes: stored_tensors(environment, f"s3://llmops-test/{nodes}", tmp_path) for nodes in puts}
+    assert tensors[1] == tensors[8] and len(tensors[1]) > 100
+    assert together[1] > sum(map(len, tensors[1].values()))
+    trainee(ranks, text, tmp_path / "1", 1, 1, environment, **{**order, "folder": "s3://llmops-test/1", "stop_at": 4})
+    assert sorted(means(tmp_path / "1")) == [1, 2, 3, 4]
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def stored_tensors(environment: dict[str, str], uri: str, folder: Path) -> dict[str, bytes]:
+    """Every tensor in the files below a URI of S3."""
+    import boto3
+    from safetensors.numpy import load
+
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    client = boto3.client(
+        "s3",
+        endpoint_url=environment["AWS_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    found: dict[str, bytes] = {}
+    for item in client.list_objects_v2(Bucket=bucket, Prefix=prefix + "/")["Contents"]:
+        tensors = load(client.get_object(Bucket=bucket, Key=item["Key"])["Body"].read())
+        found |= {name: tensor.tobytes() for name, tensor in tensors.items()}
+    client.close()
+    return found
+
+
+def test_a_full_disk_is_said_and_leaves_the_checkpoints_before(ranks: Ranks, text: str, tmp_path: Path) -> None:
+    order = {"text": text, "folder": str(tmp_path / "checkpoint"), "losses": str(tmp_path / "losses"), "room_bytes": 1_300_000}
+    settings = {"checkpoint_every_steps": 2, "keep_checkpoints": 8}
+
+    started = ranks.start([json.dumps({**order, "settings": settings})], entry=TRAINEE)
+    (code,) = started.codes()
+
+    if code == NO_MOUNT:
+        lacking("a file system of its own for one process", "run the tests as root, or in a container with CAP_SYS_ADMIN")
+    message, listing = started.log().strip().splitlines()[-2:]
+    assert code == 2
+    assert "the checkpoint cannot be written (" in message and "No space left on device" in message and "free space" in message
+    left = json.loads(listing)
+    assert left and all(COMMIT.match(name) for name in left)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
+def test_sigterm_ends_a_run_within_ten_seconds_with_a_complete_checkpoint(ranks: Ranks, text: str, tmp_path: Path, size: int) -> None:
+    out = tmp_path / "run"
+    engine = {"engine": "ddp"} if size > 1 else {"engine": "none"}
+    more = {"architecture": LLAMA, "max_steps": 4000, "checkpoint_every_steps": 3, "parallel": engine}
+    settings = {**tiny_settings(method="pretrain", dataset=text, out=str(out)), **more}
+    words = ["run", *(f"{key}={json.dumps(value)}" for key, value in settings.items())]
+
+    started = ranks.start(words, size)
+    wait_for(lambda: list((out / "checkpoint").glob("step-*")))
+    asked = time.monotonic()
+    os.kill(started.pids[-1], signal.SIGTERM)  # one process is enough
+    codes = started.codes()
+    took = time.monotonic() - asked
+
+    assert codes == [0] * size and took < 10, started.log()[-3000:]
+    assert "interrupted after step" in started.log()
+    assert not (out / TrainingRun.file_name).exists()
+    stopped = int(re.search(r"interrupted after step (\d+)", started.log())[1])  # type: ignore[index]
+    opened = newest(str(out / "checkpoint"), request_of(out), Team())
+    assert opened is not None and opened.manifest.progress.step == stopped
+
+
+def request_of(out: Path) -> str:
+    """The request that the newest checkpoint of a run belongs to."""
+    return open_manifest(complete_ones(str(out / "checkpoint"))[0]).request
+
+
+def wait_for(condition: Any, seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)

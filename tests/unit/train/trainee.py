@@ -1,9 +1,11 @@
 """A training process that writes down each step's loss, and stops or kills itself where it is told to."""
 
+import ctypes
 import json
 import os
 import random
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -13,6 +15,7 @@ import torch
 
 from llmops_shared.contracts import DatasetManifest
 from llmops_shared.documents import read_document
+from llmops_shared.errors import LlmopsError
 from llmops_train.checkpoint import Checkpoint
 from llmops_train.checkpoint.team import Team
 from llmops_train.config import TrainConfig
@@ -35,10 +38,14 @@ LLAMA = {
     "tie_embeddings": False,
 }
 
+NO_MOUNT = 77
+
 
 def main(words: list[str]) -> int:
     """`words` is one JSON object: text, folder, losses (a file), settings, and stop_at, kill_at or kill_after_s."""
     order = json.loads(words[0])
+    if "room_bytes" in order and not small_disk(Path(order["folder"]), order["room_bytes"]):
+        return NO_MOUNT
     start = {"architecture": LLAMA, "batch_sequences": 8, "max_steps": 12}
     settings = {**tiny_settings(method="pretrain", dataset=order["text"], out="unused"), **start, **order.get("settings", {})}
     config = TrainConfig.model_validate(settings)
@@ -65,7 +72,23 @@ def main(words: list[str]) -> int:
             train(engine, *sets, config, checkpoint, log, stop)
         except Interrupted:
             return 0
+        except LlmopsError as error:
+            print(error, file=sys.stderr)  # noqa: T201 - as the command line does it
+            print(json.dumps(sorted(path.name for path in Path(order["folder"]).iterdir())), file=sys.stderr)  # noqa: T201
+            return 2
     return 0
+
+
+def small_disk(folder: Path, size_bytes: int) -> bool:
+    """Puts a file system of this size at the folder, for this process alone; False where that is not allowed."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    new_mounts, private = 0x00020000, (1 << 18) | (1 << 14)  # CLONE_NEWNS; MS_PRIVATE and MS_REC
+    return bool(
+        libc.unshare(new_mounts) == 0
+        and libc.mount(b"none", b"/", None, private, None) == 0
+        and libc.mount(b"tmpfs", bytes(folder), b"tmpfs", 0, f"size={size_bytes}".encode()) == 0
+    )
 
 
 def write(path: Path, step: int, loss: float) -> None:
