@@ -9,7 +9,7 @@ import pytest
 from llmops_shared.contracts import TrainingRun
 from llmops_shared.documents import read_document
 from llmops_shared.errors import LlmopsError
-from llmops_train.opt_ml import read_cluster, read_settings
+from llmops_train.opt_ml import read_cluster, read_feed, read_settings
 from support.hosts import hosts, opt_ml, start_container
 from unit.train.tiny import tiny_settings, train_tiny
 
@@ -114,12 +114,12 @@ def test_channels_say_how_the_data_comes(text: str, tmp_path: Path) -> None:
     for mode, expected in {"FastFile": "fastfile", "File": "auto"}.items():
         root = opt_ml(tmp_path / mode, "algo-1", {"w": ["algo-1"]}, settings, {"dataset": {"TrainingInputMode": mode}})
 
-        feed = read_settings(root).feed
+        feed = read_feed(root, read_settings(root))
 
         assert (feed.input_mode, feed.mirror) == (expected, str(root / "input" / "data" / "dataset"))
     root = opt_ml(tmp_path / "none", "algo-1", {"w": ["algo-1"]}, settings, {"other": {}})
     with pytest.raises(LlmopsError, match=r"has no channel 'dataset' \(has other\)"):
-        read_settings(root)
+        read_feed(root, read_settings(root))
 
 
 def test_real_resource_configs_are_understood(test_data: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from llmops_train.config import TrainConfig
 from llmops_train.container_config import ContainerConfig
 from llmops_train.feed_config import FeedConfig, FeedServerConfig
 from llmops_train.launch_config import LaunchConfig
-from llmops_train.opt_ml import Cluster, Settings, read_cluster, read_settings
+from llmops_train.opt_ml import Cluster, Settings, read_cluster, read_feed, read_settings
 from llmops_train.parallel.world import world_of
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ def train(config: ContainerConfig, environment: MutableMapping[str, str], option
 
             return run(settings.train, world)
         if cluster.group in settings.container.feeding_groups:
-            feed(settings)
+            feed(root, settings)
             return None
         prepare_network(cluster, settings, environment)
         return run_here(root, cluster, settings, options)
@@ -89,19 +89,19 @@ def on_host(root: Path, settings: Settings, feeding: list[str], num_hosts: int) 
     if feeding:
         feed = {**config.feed.identity().model_dump(), "shards": config.feed.shards, "input_mode": "remote", "servers": feeding}
         changes["feed"] = FeedConfig.model_validate(feed)
-    elif settings.feed != config.feed:
-        changes["feed"] = settings.feed
+    else:
+        changes["feed"] = read_feed(root, settings)
     checkpoints = root / "checkpoints"
     if config.checkpoint_uri is None and checkpoints.is_dir() and num_hosts == 1:  # SageMaker copies it to S3 host by host
         return config.model_copy(update={**changes, "checkpoint_uri": str(checkpoints)})
     return config.model_copy(update=changes)
 
 
-def feed(settings: Settings) -> None:
+def feed(root: Path, settings: Settings) -> None:
     """Reads and collates for the training hosts until they are done."""
     from llmops_train.feed.server import serve
 
-    serve(FeedServerConfig(dataset=settings.train.dataset, feed=settings.feed, host="0.0.0.0", port=FEED_PORT, idle_s=1800))
+    serve(FeedServerConfig(dataset=settings.train.dataset, feed=read_feed(root, settings), host="0.0.0.0", port=FEED_PORT, idle_s=1800))
 
 
 def prepare_network(cluster: Cluster, settings: Settings, environment: MutableMapping[str, str]) -> None:
@@ -112,7 +112,7 @@ def prepare_network(cluster: Cluster, settings: Settings, environment: MutableMa
     if settings.container.require_efa and not found:
         raise LlmopsError(
             "this host has no EFA device (/sys/class/infiniband is empty), and container.require_efa forbids TCP in its place; choose an "
-            "instance type with EFA and a security group that lets its members in and out, or submit the job with launch.sagemaker.require_efa=false"
+            "instance type with EFA, or submit the job with launch.sagemaker.require_efa=false"
         )
     if len(cluster.hosts) > 1 and Path("/sys/class/net", cluster.interface).exists():
         environment.setdefault("NCCL_SOCKET_IFNAME", cluster.interface)

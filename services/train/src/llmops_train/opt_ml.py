@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from llmops_shared.command import platform_defaults
 from llmops_shared.config import load_config, merge
 from llmops_shared.errors import LlmopsError
 from llmops_train.config import TrainConfig
@@ -42,8 +43,6 @@ class Settings:
 
     train: TrainConfig
     container: InContainer
-    feed: FeedConfig
-    """How this host reads the data: by the channel, where there is one."""
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -74,18 +73,19 @@ def read_cluster(root: Path) -> Cluster:
 
 
 def read_settings(root: Path) -> Settings:
-    """The run, from hyperparameters.json and the channels of inputdataconfig.json. Raises LlmopsError that names every bad field."""
+    """The run, from hyperparameters.json. Raises LlmopsError that names every bad field."""
     given = read_json(root / "input" / "config" / "hyperparameters.json")
     own = [f"{key.removeprefix(PREFIX)}={value}" for key, value in given.items() if key.startswith(PREFIX)]
     words = [f"{key}={value}" for key, value in given.items() if not key.startswith((PREFIX, *THEIRS))]
     container = load_config(InContainer, None, own)
     defaults = {} if "out" in given else {"out": str(root / "model")}
-    train = load_config(TrainConfig, None, words, defaults)
-    return Settings(train, container, read_feed(root, train.feed, container.channel))
+    train = load_config(TrainConfig, None, words, merge(platform_defaults(TrainConfig), defaults))
+    return Settings(train, container)
 
 
-def read_feed(root: Path, feed: FeedConfig, channel: str | None) -> FeedConfig:
-    """How the data of a channel is read."""
+def read_feed(root: Path, settings: Settings) -> FeedConfig:
+    """How this host reads the data: by the channel of inputdataconfig.json, where the job has one."""
+    feed, channel = settings.train.feed, settings.container.channel
     if channel is None:
         return feed
     path = root / "input" / "config" / "inputdataconfig.json"

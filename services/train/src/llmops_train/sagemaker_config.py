@@ -54,6 +54,8 @@ class SageMakerConfig(Config):
     """Spot: seconds after which it is given up, waiting included; none: as the platform says."""
     encrypt_traffic: bool = Field(default=True)
     """Encrypts what containers send each other (it costs bandwidth; not over EFA, where the hardware isolates the traffic)."""
+    require_efa: bool | None = Field(default=None)
+    """Whether a host without an EFA device stops the job, in place of TCP; none: as the platform says, with several hosts."""
     environment: dict[str, str] = Field(default={})
     """Further environment variables of the container."""
     tags: dict[str, str] = Field(default={})

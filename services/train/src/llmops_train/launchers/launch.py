@@ -11,23 +11,23 @@ def launch(config: TrainConfig, launch: LaunchConfig, options: list[str]) -> Tra
     """Runs it and returns its document; None where there is none here. `options` are the command's own, such as `--log-json`."""
     match launch.launcher:
         case "local":
-            from llmops_train.launchers import local
+            from llmops_train.launchers.local import launch as start
 
-            return local.launch(config, launch, options)
+            return start(config, launch, options)
         case "sagemaker":
-            from llmops_train.launchers import sagemaker
+            from llmops_train.launchers.sagemaker import launch as submit
 
-            return sagemaker.launch(config, launch)
+            return submit(config, launch)
 
 
 def rehearse(config: TrainConfig, launch: LaunchConfig) -> dict[str, Any]:
     """What would be started, without starting it; for SageMaker the exact request."""
     match launch.launcher:
         case "local":
-            from llmops_train.launchers import local
+            from llmops_train.launchers.local import rehearse as start
 
-            return local.rehearse(config, launch)
+            return start(config, launch)
         case "sagemaker":
-            from llmops_train.launchers import sagemaker
+            from llmops_train.launchers.sagemaker import rehearse as submit
 
-            return sagemaker.rehearse(config, launch)
+            return submit(config, launch)
