@@ -74,6 +74,7 @@ def document(finished: Finished, contract: type[D], stage: str) -> tuple[D, str]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_raw_text_becomes_an_endpoint_document_whose_lineage_leads_back(finished: Finished) -> None:
     endpoint, _ = document(finished, Endpoint, "endpoint")
     package, package_sha256 = document(finished, ModelPackage, "package")
@@ -89,6 +90,7 @@ def test_raw_text_becomes_an_endpoint_document_whose_lineage_leads_back(finished
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_its_stages_are_nested_below_one_run_of_mlflow(finished: Finished) -> None:
     client = connect(finished.tracking_uri)
     (experiment,) = client.search_experiments(filter_string="name = 'llmops-small'")

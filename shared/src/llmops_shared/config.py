@@ -1,5 +1,6 @@
 """Command configuration: a frozen pydantic model per command, filled from YAML and `key.sub=value` words."""
 
+import functools
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,7 +12,14 @@ from llmops_shared.errors import LlmopsError
 class Config(BaseModel):
     """The base of every config: frozen, unknown keys refused, a docstring under each field is its help text."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, protected_namespaces=(), defer_build=True)
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        defer_build=True,
+        coerce_numbers_to_str=True,  # a name may be written 2026
+    )
 
 
 class Tracking(Config):
@@ -59,7 +67,7 @@ def read_yaml(path: str) -> Tree:
     except (OSError, UnicodeDecodeError) as error:
         raise LlmopsError(f"--config {path}: cannot be read ({error}); name an existing YAML file") from error
     try:
-        tree = yaml.safe_load(text)
+        tree = load_yaml(text)
     except yaml.YAMLError as error:
         raise LlmopsError(f"--config {path}: not valid YAML: {error}") from error
     if tree is None:
@@ -79,13 +87,30 @@ def parse_words(words: list[str]) -> Tree:
         if not equals or not key:
             raise LlmopsError(f"{word!r}: settings are written key=value, for example `seed=7` or `data.split=test`")
         try:
-            value = yaml.safe_load(text)
+            value = load_yaml(text)
         except yaml.YAMLError:
             value = text  # a plain string with YAML's own signs in it, such as a prompt
         for name in reversed(key.split(".")):
             value = {name: value}
         tree = merge(tree, value)
     return tree
+
+
+def load_yaml(text: str) -> Any:
+    """A YAML value, but that 2026-11-25 stays text: no setting is a date that is more than its text, and names often look like one."""
+    import yaml
+
+    return yaml.load(text, loader())
+
+
+@functools.cache
+def loader() -> Any:
+    """YAML's SafeLoader without dates."""
+    import yaml
+
+    known = yaml.SafeLoader.yaml_implicit_resolvers
+    dateless = {first: [one for one in resolvers if one[0] != "tag:yaml.org,2002:timestamp"] for first, resolvers in known.items()}
+    return type("Loader", (yaml.SafeLoader,), {"yaml_implicit_resolvers": dateless})
 
 
 def merge(below: Tree, above: Tree) -> Tree:

@@ -31,13 +31,14 @@ class Pipeline(Construct):
         self, scope: Construct, name: str, *, environment: Environment, places: Places, place: Place, role_arn: str, topic_arn: str
     ) -> None:
         super().__init__(scope, name)
+        made = definition(environment.pipeline, environment.training, places, place, needs_efa=environment.training_efa)
         self.pipeline = SagemakerPipeline(
             self,
             "pipeline",
             pipeline_name=environment.prefix,
             pipeline_display_name=environment.prefix,
             pipeline_description="Raw text to a registered package and the next Endpoint document",
-            pipeline_definition=json.dumps(definition(environment.pipeline, environment.training, places, place)),
+            pipeline_definition=json.dumps(made),
             parallelism_configuration=SagemakerPipelineParallelismConfiguration(max_parallel_execution_steps=10),
             role_arn=role_arn,
         )

@@ -31,7 +31,7 @@ class Places:
     """What the platform made for the pipeline's steps."""
 
     folders: Mapping[str, str]
-    """Prefix in S3 by kind of document: `raw`, `datasets`, `indexes`, `runs`, `checkpoints`, `packages`, `endpoints`, `exchanges`."""
+    """Prefix in S3 by kind of document: `raw`, `datasets`, `indexes`, `runs`, `packages`, `endpoints`, `exchanges`."""
     repositories: Mapping[str, str]
     """Image repository by service."""
     serving_image: str
@@ -40,7 +40,7 @@ class Places:
     """Model package group."""
 
 
-def definition(settings: Pipeline, train: Training, places: Places, place: Place) -> dict[str, Any]:
+def definition(settings: Pipeline, train: Training, places: Places, place: Place, *, needs_efa: bool) -> dict[str, Any]:
     """The definition. An execution is named by its parameter `Run`, below which all its documents lie: the same name again
     finds what is finished, so that a second start costs nothing."""
     return {
@@ -51,7 +51,7 @@ def definition(settings: Pipeline, train: Training, places: Places, place: Place
             "ExperimentName": {"Get": "Execution.PipelineName"},
             "TrialName": {"Get": "Execution.PipelineExecutionId"},
         },
-        "Steps": Stages(settings, train, places, place).steps(),
+        "Steps": Stages(settings, train, places, place, needs_efa).steps(),
     }
 
 
@@ -77,8 +77,9 @@ def parameters(settings: Pipeline, train: Training, places: Places) -> list[dict
 class Stages:
     """The steps, in the order of the loop."""
 
-    def __init__(self, settings: Pipeline, train: Training, places: Places, place: Place) -> None:
+    def __init__(self, settings: Pipeline, train: Training, places: Places, place: Place, needs_efa: bool) -> None:
         assert settings.recipes is not None
+        self.needs_efa = needs_efa
         self.settings, self.recipes, self.train_settings = settings, settings.recipes, train
         self.places, self.place = places, place
 
@@ -120,9 +121,16 @@ class Stages:
         return [*words_of(dict(recipe)), *given]
 
     def train(self) -> Step:
-        """The dataset and the model to start from to a training run."""
+        """The dataset and the model to start from to a training run; checkpoints lie beside it, so that a stopped job goes on."""
         settings = self.train_settings
-        words = ["run", *words_of(self.recipes.train), self.word("dataset", "datasets", "dataset"), joined("model=", parameter("Model"))]
+        recipe: dict[str, Value] = dict(word.split("=", 1) for word in words_of(self.recipes.train))
+        own = {
+            "dataset": self.at("datasets", "dataset"),
+            "model": parameter("Model"),
+            "out": self.at("runs", "run"),
+            "container.run_id": parameter("Run"),
+            "container.require_efa": str(self.needs_efa).lower(),
+        }
         instances = self.place.cluster(
             "train", parameter("InstanceType"), parameter("InstanceCount"), 500, known_type=settings.instance_type
         )
@@ -131,11 +139,10 @@ class Stages:
             "Train",
             self.place,
             image=self.image("train"),
-            command="llmops-train",
-            words=[*words, self.out("runs", "run")],
+            command=["llmops-train", "train", "root=/opt/ml"],
+            settings=recipe | own,
             role="train",
             instances=instances | warm,
-            checkpoints=self.at("checkpoints", "run"),
             output=self.at("runs", "output"),
             spot=settings.spot,
             max_runtime_s=settings.max_runtime_s,

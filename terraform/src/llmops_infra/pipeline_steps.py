@@ -110,30 +110,29 @@ def training(
     place: Place,
     *,
     image: Value,
-    command: str,
-    words: Sequence[Value],
+    command: Sequence[str],
+    settings: Mapping[str, Value],
     role: str,
     instances: dict[str, Any],
-    checkpoints: Value,
     output: Value,
     spot: bool,
     max_runtime_s: int,
     max_wait_s: int,
     after: Sequence[str] = (),
 ) -> Step:
-    """A command on a training cluster; a job on spare capacity goes on from its checkpoint."""
+    """A command on every host of a training cluster, which finds its settings as hyperparameters; spot jobs go on from their checkpoint."""
     wait = {"MaxWaitTimeInSeconds": max_wait_s} if spot else {}
     arguments = {
         "AlgorithmSpecification": {
             "TrainingImage": image,
             "TrainingInputMode": "File",
-            "ContainerEntrypoint": [command],
-            "ContainerArguments": list(words),
+            "ContainerEntrypoint": [command[0]],
+            "ContainerArguments": list(command[1:]),
         },
+        "HyperParameters": dict(settings),
         "Environment": dict(place.environment),
         "ResourceConfig": instances,
         "OutputDataConfig": {"S3OutputPath": output, "KmsKeyId": place.key_arns[role]},
-        "CheckpointConfig": {"S3Uri": checkpoints, "LocalPath": "/opt/ml/checkpoints"},
         "EnableManagedSpotTraining": spot,
         "EnableInterContainerTrafficEncryption": True,
         "StoppingCondition": {"MaxRuntimeInSeconds": max_runtime_s, **wait},

@@ -99,7 +99,6 @@ class PlatformStack(Stack):
             "raw": buckets.raw.uri("documents"),
             "datasets": buckets.datasets.uri("datasets"),
             "indexes": buckets.datasets.uri("indexes"),
-            "checkpoints": buckets.checkpoints.uri("checkpoints"),
             "runs": buckets.checkpoints.uri("runs"),
             "packages": buckets.models.uri("packages"),
             "endpoints": buckets.models.uri("endpoints"),

@@ -4,6 +4,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from llmops_offline.expressions import Execution, references
 from llmops_shared.command import make_parser
 from llmops_shared.config import load_config, parse_words
 from llmops_shared.errors import LlmopsError
+from llmops_train.opt_ml import read_settings
 from support.service_rules import complaints
 from support.stacks import Resources
 
@@ -115,7 +117,7 @@ def test_jobs_run_privately_tagged_and_nested_below_one_run_of_mlflow(definition
         assert {"Key": "Environment", "Value": "full"} in request["Tags"]
 
 
-def test_every_container_s_command_is_read_by_the_real_command_line(definition: dict[str, Any]) -> None:
+def test_every_container_s_command_is_read_by_the_real_command_line(definition: dict[str, Any], tmp_path: Path) -> None:
     seen = []
     for step in all_steps(definition["Steps"]):
         request = resolved(step) if step["Type"] in ("Processing", "Training") else {}
@@ -123,6 +125,15 @@ def test_every_container_s_command_is_read_by_the_real_command_line(definition: 
         if not container:
             continue
         (command,), words = container["ContainerEntrypoint"], container["ContainerArguments"]
+        if step["Type"] == "Training":  # whose settings come as hyperparameters
+            assert words == ["train", "root=/opt/ml"]
+            folder = tmp_path / "input" / "config"
+            folder.mkdir(parents=True)
+            (folder / "hyperparameters.json").write_text(json.dumps(request["HyperParameters"]))
+            found = read_settings(tmp_path)
+            assert found.container.require_efa and found.train.lora is not None and found.train.lora.rank == 32
+            seen.append((step["Name"], found.train.out))
+            continue
         verbs = {verb.name: verb for verb in importlib.import_module(f"llmops_{command.removeprefix('llmops-')}.cli").VERBS}
         parser = make_parser(command, "", list(verbs.values()))
 

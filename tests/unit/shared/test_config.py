@@ -72,3 +72,11 @@ def test_a_word_that_is_no_setting_is_refused(word):
 
 def test_only_mappings_merge():
     assert merge({"a": {"b": 1}, "c": [1]}, {"a": {"d": 2}, "c": [2]}) == {"a": {"b": 1, "d": 2}, "c": [2]}
+
+
+def test_a_name_may_look_like_a_date_or_a_number():
+    class Named(Config):
+        name: str
+
+    assert load_config(Named, None, ["name=2026-11-25"]).name == "2026-11-25"
+    assert load_config(Named, None, ["name=2026"]).name == "2026"

@@ -3,6 +3,7 @@
 A step gets its own tree in place of /opt/ml. What this cannot show is named in the README of this package.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -111,7 +112,7 @@ class LocalPipeline:
         (configuration / "resourceconfig.json").write_text(
             '{"current_host": "algo-1", "hosts": ["algo-1"], "network_interface_name": "lo"}'
         )
-        (configuration / "hyperparameters.json").write_text("{}")
+        (configuration / "hyperparameters.json").write_text(json.dumps(request.get("HyperParameters", {})))
         (configuration / "inputdataconfig.json").write_text("{}")
         algorithm = request["AlgorithmSpecification"]
         self.call(name, [*algorithm["ContainerEntrypoint"], *algorithm["ContainerArguments"]], request.get("Environment", {}))
