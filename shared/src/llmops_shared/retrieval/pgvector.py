@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import psycopg
 from pgvector import Vector
@@ -21,7 +22,12 @@ from llmops_shared.retrieval.words import words
 logger = logging.getLogger(__name__)
 
 EXACT_BELOW = 1000  # rows: a scan of fewer takes about a millisecond and misses nothing
-EXACT_FILTERED = 5000  # rows that pass a filter: a scan of these is surer than a graph most of whose nodes do not pass
+EXACT_FILTERED = 10_000  # rows that pass a filter: a scan of these is surer than a graph most of whose nodes do not pass
+FILTERED_MORE = 4  # times the chunks asked for: the graph gives those that pass nearly in order, and the nearest may come late
+LARGE = 50_000  # rows from which the graph is denser and more of it is looked at
+# candidates looked at: recall@10 is 0.98 on 13,000 chunks of documentation, where pgvector's own 40 gives 0.92
+BREADTH, LARGE_BREADTH = 200, 400
+DENSE = "m = 24, ef_construction = 128"
 MAX_POSTINGS = 20_000  # summed for one question, rare words first; a millisecond or two
 MAX_DIMENSIONS = 2000  # pgvector's limit for an index on `vector`
 
@@ -32,8 +38,9 @@ WORDS = "CREATE TABLE {words} (word text PRIMARY KEY, num_chunks int4 NOT NULL, 
 FOUND = "chunk_id, document_id, text, source, title, metadata"
 NEAR = f"SELECT {FOUND}, embedding <=> {{vector}} AS distance FROM {{name}} {{where}} ORDER BY distance LIMIT {{limit}}"
 # materialized: all rows that pass, and no walk through the graph
-NEAR_FILTERED = f"""WITH chosen AS MATERIALIZED (SELECT {FOUND}, embedding <=> {{vector}} AS distance FROM {{name}} {{where}})
-SELECT * FROM chosen ORDER BY distance LIMIT {{limit}}"""
+NEAR_FILTERED = f"""WITH chosen AS MATERIALIZED (SELECT number, embedding <=> {{vector}} AS distance FROM {{name}} {{where}}),
+best AS (SELECT number, distance FROM chosen ORDER BY distance LIMIT {{limit}})
+SELECT {FOUND}, distance FROM best JOIN {{name}} USING (number)"""
 BY_WORDS = f"""WITH known AS (
     SELECT numbers, weights, sum(num_chunks) OVER (ORDER BY num_chunks, word) - num_chunks AS before
     FROM {{words}} WHERE word = ANY({{asked}})
@@ -49,6 +56,8 @@ class PgVector:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._breadths: dict[str, int] = {}
+        self._set: WeakKeyDictionary[Connection, int] = WeakKeyDictionary()
 
     def write(self, generation: str, chunks: Sequence[StoredChunk], vectors: Floats | None) -> None:
         """In one transaction: readers see all of it or nothing."""
@@ -69,7 +78,7 @@ class PgVector:
                 copy_chunks(connection, name, chunks, vectors)
                 copy_postings(connection, word_table, postings([chunk.text for chunk in chunks]))
                 if len(chunks) >= EXACT_BELOW:
-                    add_indexes(connection, name)
+                    add_indexes(connection, name, len(chunks))
         except psycopg.Error as error:
             raise LlmopsError(f"{database.uri}, table {generation}: cannot be filled ({error}); nothing was changed") from error
         logger.info("stored %d vectors of %d dimensions in table %s", len(chunks), num_dimensions, generation)
@@ -102,6 +111,8 @@ class PgVector:
         with self._database.connection() as connection:
             if connection.adapters.types.get("vector") is None:  # a fresh connection
                 register_vector(connection)
+            if search != "text":
+                self._look_wide_enough(connection, generation)
             near = near_vector(connection, generation, query, num) if search != "text" and query.has_vector else []
             found = with_words(connection, generation, query, num) if search != "vector" else []
         if search == "vector":
@@ -111,6 +122,15 @@ class PgVector:
         chunks = {chunk.chunk_id: chunk for chunk in (*found, *near)}
         rankings = [[chunk.chunk_id for chunk in ranking] for ranking in (near, found)]
         return [chunks[name] for name in reciprocal_rank_fusion(rankings, query.num_chunks)]
+
+    def _look_wide_enough(self, connection: Connection, generation: str) -> None:
+        """Sets the candidates that a search looks at, by the size of the table; asked for once, and set where it is another."""
+        if generation not in self._breadths:
+            row = connection.execute("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%s)", (f'"{generation}"',)).fetchone()
+            self._breadths[generation] = LARGE_BREADTH if row and row[0] >= LARGE else BREADTH
+        if self._set.get(connection) != self._breadths[generation]:
+            connection.execute("SELECT set_config('hnsw.ef_search', %s, false)", (str(self._breadths[generation]),))
+            self._set[connection] = self._breadths[generation]
 
     def drop(self, generation: str, chunk_ids: Sequence[str]) -> None:
         with self._database.connection() as connection, connection.transaction():
@@ -137,10 +157,11 @@ def add_extension(connection: Connection, uri: str) -> None:
     register_vector(connection)
 
 
-def add_indexes(connection: Connection, name: sql.Identifier) -> None:
+def add_indexes(connection: Connection, name: sql.Identifier, num_rows: int) -> None:
     """The HNSW graph that makes searches fast (Malkov and Yashunin 2018), and the one that makes filters fast."""
     connection.execute("SET LOCAL maintenance_work_mem = '512MB'")  # the graph is built in memory when it fits
-    connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_cosine_ops)").format(name))
+    density = sql.SQL(f"WITH ({DENSE})" if num_rows >= LARGE else "")
+    connection.execute(sql.SQL("CREATE INDEX ON {} USING hnsw (embedding vector_cosine_ops) {}").format(name, density))
     connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (metadata jsonb_path_ops)").format(name))
     connection.execute(sql.SQL("ANALYZE {}").format(name))  # a plan made without it may scan the table
 
@@ -155,12 +176,13 @@ def near_vector(connection: Connection, generation: str, query: Query, num: int)
     """The nearest by cosine; exactly where few rows pass the filters, else through the graph."""
     name, _ = tables(generation)
     exact = bool(query.filters) and num_passing(connection, name, query.filters) < EXACT_FILTERED
+    limit = sql.Literal(num * FILTERED_MORE if query.filters and not exact else num)
     statement = sql.SQL(NEAR_FILTERED if exact else NEAR).format(
-        vector=sql.Placeholder("vector"), name=name, where=condition(query.filters), limit=sql.Literal(num)
+        vector=sql.Placeholder("vector"), name=name, where=condition(query.filters), limit=limit
     )
     values = {"vector": Vector(query.vector), **filter_values(query.filters)}
     chunks = [found_chunk(row) for row in connection.execute(statement, values).fetchall()]
-    return sorted(chunks, key=lambda chunk: (-chunk.score, chunk.chunk_id))  # equal scores in the same order every time
+    return sorted(chunks, key=lambda chunk: (-chunk.score, chunk.chunk_id))[:num]  # equal scores in the same order every time
 
 
 def with_words(connection: Connection, generation: str, query: Query, num: int) -> list[FoundChunk]:

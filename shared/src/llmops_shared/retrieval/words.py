@@ -1,7 +1,7 @@
 """Splits text into words for retrieval, so that `copytree`, `shutil.copytree` and "copy tree" find each other."""
 
 import re
-from collections.abc import Iterator
+from functools import lru_cache
 
 # a name with its dots: shutil.copytree, os.path, HTTPServer, __init__
 NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*|\d+")
@@ -17,19 +17,20 @@ QUESTION_WORDS = frozenset(
 
 def words(text: str) -> list[str]:
     """The words of a text, lower case: each dotted name whole, each of its steps, and the words inside a step."""
-    return [word for name in NAME.findall(text) for word in parts(name) if word not in QUESTION_WORDS]
+    return [word for name in NAME.findall(text) for word in parts(name)]
 
 
-def parts(name: str) -> Iterator[str]:
-    """`os.path.joinAll` gives `os.path.joinall`, `os`, `path`, `joinall`, `join`, `all`."""
+@lru_cache(maxsize=1 << 17)  # most of a text is names that occurred before
+def parts(name: str) -> tuple[str, ...]:
+    """`os.path.joinAll` gives `os.path.joinall`, `os`, `path`, `joinall`, `join`, `all`; what only asks is left out."""
     steps = name.split(".")
-    if len(steps) > 1:
-        yield name.lower()
+    found = [name.lower()] if len(steps) > 1 else []
     for step in steps:
         whole = step.lower()
-        yield whole
+        found.append(whole)
         inner = [word.lower() for word in INNER.findall(step)] if step.isascii() else []
         if len(inner) > 1:
-            yield from inner
+            found += inner
         elif inner and inner[0] != whole:
-            yield inner[0]
+            found.append(inner[0])
+    return tuple(word for word in found if word not in QUESTION_WORDS)
