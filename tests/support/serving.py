@@ -11,8 +11,10 @@ from llmops_serve.capture import CaptureLog
 from llmops_serve.config import RunConfig
 from llmops_serve.engines.engine import EngineError, OverloadError, Prompt, Sampling, Step
 from llmops_serve.gateway import Gateway
+from llmops_serve.guard.guard import Guard
 from llmops_serve.job import Limits, Served
 from llmops_serve.metrics import Metrics
+from llmops_serve.replicas import Replica, Replicas
 from llmops_serve.retrieve import Retriever
 from llmops_serve.server import background, bind, listen, make_server
 from llmops_serve.text import ModelText
@@ -85,6 +87,7 @@ def make_gateway(
     retriever: Retriever | None = None,
     context: int = 64,
     max_shadow_queue: int = 100,
+    guard: Guard | None = None,
 ) -> Gateway:
     """A gateway over scripted engines; the one named `shadow` is the shadow."""
     if not (folder / "tokenizer.json").exists():
@@ -112,9 +115,13 @@ def make_gateway(
         capture=Capture(uri=capture_uri, sample_rate=sample_rate) if capture_uri else None,
     )
     text = ModelText(folder)
-    served = [Served(one, package, text, engines[one.name], Limits(context - 1, context, 4, 4)) for one in endpoint.variants]
+    served = [
+        Served(one, package, text, Replicas([Replica(engines[one.name])], 60), Limits(context - 1, context, 4, 4))
+        for one in endpoint.variants
+    ]
     capture = CaptureLog(capture_uri, "start") if capture_uri else None
-    return Gateway(endpoint, "e" * 64, served, retriever, capture, Metrics(), max_shadow_queue)
+    retrievers = {None: retriever} if retriever else {}
+    return Gateway(endpoint, "e" * 64, served, retrievers, capture, Metrics(), max_shadow_queue, guard)
 
 
 @asynccontextmanager

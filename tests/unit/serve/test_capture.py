@@ -83,7 +83,7 @@ def test_lines_wait_while_the_folder_cannot_be_written(tmp_path):
         return first, second, log.num_written, log.num_lost
 
     assert asyncio.run(scenario()) == (False, True, 2, 0)
-    assert read(str(blocked)) == {"2026/11/23/10/start-000000.jsonl": ["r1", "r2"]}
+    assert read(str(blocked)) == {"2026/11/23/10/start-000000.jsonl": ["r1"], "2026/11/23/10/start-000001.jsonl": ["r2"]}
 
 
 def test_what_cannot_be_written_at_the_end_is_counted_as_lost(tmp_path, caplog):

@@ -5,9 +5,9 @@ from dataclasses import replace
 
 from llmops_preprocess.annotations import Annotation, non_overlapping
 from llmops_preprocess.record import Record, Stage, keep
-from llmops_preprocess.row_rules_config import Pii, PiiKind
+from llmops_preprocess.row_rules_config import Pii
 from llmops_shared.contracts.exchange import Message
-from llmops_shared.pii import find, mask
+from llmops_shared.pii import PiiKind, find, mask
 
 
 def handle_pii(records: Sequence[Record], config: Pii) -> Stage:

@@ -1,12 +1,10 @@
 """The HTTP face: which route is what."""
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
 from starlette.routing import Route
 
 from llmops_serve import chat, tgi
-from llmops_serve.gateway import Gateway
-from llmops_serve.wire import HANDLED, Arrivals, on_error
+from llmops_serve.wire import HANDLED, on_error
 
 POST = {
     "/": tgi.compat_generate,
@@ -27,12 +25,11 @@ GET = {
 }
 
 
-def make_app(gateway: Gateway, max_payload_bytes: int, max_concurrent_requests: int) -> Starlette:
-    """The ASGI app of a gateway."""
+def make_app(max_payload_bytes: int, max_concurrent_requests: int) -> Starlette:
+    """The routes; `front` says which gateway answers a request."""
     routes = [Route(path, handler, methods=["POST"]) for path, handler in POST.items()]
     routes += [Route(path, handler, methods=["GET"]) for path, handler in GET.items()]
-    app = Starlette(routes=routes, middleware=[Middleware(Arrivals)], exception_handlers=dict.fromkeys(HANDLED, on_error))
-    app.state.gateway = gateway
+    app = Starlette(routes=routes, exception_handlers=dict.fromkeys(HANDLED, on_error))
     app.state.max_payload_bytes = max_payload_bytes
     app.state.max_concurrent_requests = max_concurrent_requests
     return app

@@ -12,6 +12,7 @@ from llmops_serve.citations import cited, sources
 from llmops_serve.engines.engine import Step
 from llmops_serve.gateway import Gateway
 from llmops_serve.job import Ask, Job, RequestError
+from llmops_serve.logprobs import chat_logprob, completion_logprobs
 from llmops_serve.requests import ChatBody, CompletionBody
 from llmops_serve.wire import EventStream, begun, event, gateway_of, plain_ask, read_body, to_the_end, unless_gone
 
@@ -29,9 +30,17 @@ async def completions(request: Request) -> Response:
 
 
 async def models(request: Request) -> Response:
-    """GET /v1/models: the endpoint is the one model."""
-    entry = {"id": gateway_of(request).endpoint.name, "object": "model", "created": 0, "owned_by": "llmops"}
-    return JSONResponse({"object": "list", "data": [entry]})
+    """GET /v1/models: the endpoint, and the adapters that may be asked for instead."""
+    gateway = gateway_of(request)
+    names = [gateway.endpoint.name, *dict.fromkeys(adapter.name for one in gateway.endpoint.production() for adapter in one.adapters)]
+    entries = [{"id": name, "object": "model", "created": 0, "owned_by": "llmops"} for name in names]
+    return JSONResponse({"object": "list", "data": entries})
+
+
+def adapter_of(gateway: Gateway, model: str | None) -> str | None:
+    """The adapter that OpenAI's `model` names; any other name stands for the endpoint, as with TGI."""
+    known = {adapter.name for variant in gateway.endpoint.production() for adapter in variant.adapters}
+    return model if model in known else None
 
 
 async def chat_response(request: Request, body: ChatBody, route: str) -> Response:
@@ -44,12 +53,14 @@ async def chat_response(request: Request, body: ChatBody, route: str) -> Respons
         time=arrival.time,
         messages=[message.message() for message in body.messages],
         is_chat=True,
-        sampling=body.sampling(),
+        sampling=body.sampling(num_likely=body.num_likely, adapter=adapter_of(gateway, body.model)),
         max_new_tokens=body.max_new_tokens,
         retrieval=bool(body.retrieval),
         filters=body.retrieval_ask.filters,
         num_chunks=body.retrieval_ask.num_chunks,
         metadata=body.metadata or {},
+        caller=arrival.caller,
+        user=body.user,
     )
     job = await unless_gone(request, gateway.prepare(ask))
     if body.stream:
@@ -60,7 +71,7 @@ async def chat_response(request: Request, body: ChatBody, route: str) -> Respons
         "index": 0,
         "message": {"role": "assistant", "content": text_of(steps)},
         "finish_reason": FINISH[str(steps[-1].finish)],
-        "logprobs": {"content": [logprob(job, step) for step in steps]} if body.logprobs else None,
+        "logprobs": {"content": [chat_logprob(job, step) for step in steps]} if body.logprobs else None,
     }
     answer = {**head(gateway, job, "chat.completion"), "choices": [choice], "usage": usage([(job, len(steps))])}
     shown = sources(job.context, job.used)
@@ -83,7 +94,7 @@ async def chat_events(gateway: Gateway, job: Job, body: ChatBody, steps: AsyncGe
                 "index": 0,
                 "delta": {"role": "assistant", "content": step.text},
                 "finish_reason": None if step.finish is None else FINISH[step.finish],
-                "logprobs": {"content": [logprob(job, step)]} if body.logprobs else None,
+                "logprobs": {"content": [chat_logprob(job, step)]} if body.logprobs else None,
             }
             yield event({**shared, "choices": [choice], **extra})
             extra = {}
@@ -92,51 +103,55 @@ async def chat_events(gateway: Gateway, job: Job, body: ChatBody, steps: AsyncGe
     yield event("[DONE]")
 
 
-def logprob(job: Job, step: Step) -> dict[str, Any]:
-    """A ChatCompletionLogprob."""
-    return {"token": job.served.text.token(step.token_id), "logprob": step.logprob, "top_logprobs": []}
-
-
 async def completion_response(request: Request, body: CompletionBody, route: str) -> Response:
     """The answers to one prompt or several, at once or as a stream."""
     gateway = gateway_of(request)
     limit = gateway.primary.limits.max_client_batch_size
     if len(body.prompt) > limit:
         raise RequestError(f"`prompt` takes at most {limit} prompts. Given: {len(body.prompt)}")
-    sampling = body.sampling(body.repetition_penalty)
+    sampling = body.sampling(body.repetition_penalty, body.num_likely, adapter_of(gateway, body.model))
+    if body.echo and body.logprobs is not None:
+        sampling = sampling.model_copy(update={"prompt_logprobs": True})
     numbers = range(len(body.prompt)) if len(body.prompt) > 1 else [None]
     asks = [
-        plain_ask(request, route, prompt, sampling, body.max_tokens, metadata=body.metadata, number=number)
+        plain_ask(request, route, prompt, sampling, body.max_tokens, metadata=body.metadata, number=number, user=body.user)
         for number, prompt in zip(numbers, body.prompt, strict=True)
     ]
     jobs = [await unless_gone(request, gateway.prepare(ask)) for ask in asks]
     if body.stream:
         first = await begun(request, gateway.answer(jobs[0]))
-        return EventStream(to_the_end(completion_events(gateway, jobs, first, body.includes_usage)))
+        return EventStream(to_the_end(completion_events(gateway, jobs, first, body)))
     answers = await unless_gone(request, collect_all(gateway, jobs))
     choices = [
-        {"index": index, "text": text_of(steps), "finish_reason": FINISH[str(steps[-1].finish)], "logprobs": None}
-        for index, steps in enumerate(answers)
+        {
+            "index": index,
+            "text": (job.prompt.text if body.echo else "") + text_of(steps),
+            "finish_reason": FINISH[str(steps[-1].finish)],
+            "logprobs": completion_logprobs(job, steps, body.num_likely, body.echo) if body.logprobs is not None else None,
+        }
+        for index, (job, steps) in enumerate(zip(jobs, answers, strict=True))
     ]
     counts = usage([(job, len(steps)) for job, steps in zip(jobs, answers, strict=True)])
     return JSONResponse({**head(gateway, jobs[0], "text_completion"), "choices": choices, "usage": counts})
 
 
 async def completion_events(
-    gateway: Gateway, jobs: Sequence[Job], first: AsyncGenerator[Step, None], includes_usage: bool
+    gateway: Gateway, jobs: Sequence[Job], first: AsyncGenerator[Step, None], body: CompletionBody
 ) -> AsyncGenerator[str, None]:
     """A Chunk a token, one prompt after the other; the first one's answer has begun already."""
     shared, counts = head(gateway, jobs[0], "text_completion"), list[tuple[Job, int]]()
     async with aclosing(first):
         for index, job in enumerate(jobs):
-            number = 0
+            number, length = 0, 0
             async with aclosing(first if index == 0 else gateway.answer(job)) as steps:
                 async for step in steps:
                     number += 1
                     finish = "" if step.finish is None else FINISH[step.finish]
-                    yield event({**shared, "choices": [{"index": index, "text": step.text, "finish_reason": finish, "logprobs": None}]})
+                    told = completion_logprobs(job, [step], body.num_likely, False, length) if body.logprobs is not None else None
+                    length += len(step.text)
+                    yield event({**shared, "choices": [{"index": index, "text": step.text, "finish_reason": finish, "logprobs": told}]})
             counts.append((job, number))
-    if includes_usage:
+    if body.includes_usage:
         yield event({**shared, "choices": [], "usage": usage(counts)})
     yield event("[DONE]")
 

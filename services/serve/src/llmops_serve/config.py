@@ -4,6 +4,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from llmops_serve.guard.config import GuardConfig
 from llmops_shared.config import Config, JobConfig
 
 
@@ -11,7 +12,10 @@ class RunConfig(Config):
     """A server that realizes an Endpoint document."""
 
     endpoint: str = Field(min_length=1)
-    """Endpoint document, or its folder."""
+    """Endpoint document, or its folder. On SIGHUP it is read again; where it is another one then, such as behind a symbolic link that was
+    set to the next generation, its models are loaded, traffic moves to them, and the earlier ones are left when idle."""
+    watch_s: float = Field(default=0, ge=0)
+    """Seconds between looks whether `endpoint` is another document now; 0: only on SIGHUP."""
     host: str = Field(default="127.0.0.1", min_length=1)
     """Address to listen on."""
     port: int = Field(default=8080, ge=0, le=65535)
@@ -34,6 +38,20 @@ class RunConfig(Config):
     """Largest request body; a larger one is answered with 413."""
     max_shadow_queue: int = Field(default=1000, ge=1)
     """Copies that wait for the shadow variant; more are dropped and counted."""
+    first_token_timeout_s: float = Field(default=120, gt=0)
+    """Time a variant's server gets for its first token; another one is asked after it, where the variant has several."""
+    body_timeout_s: float = Field(default=30, gt=0)
+    """Time a client gets to send its request; slower ones are answered with 408."""
+    keys: str | None = Field(default=None)
+    """JSON file of API keys, written by `llmops-serve key`; needed for a `host` beyond this machine."""
+    guard: GuardConfig = GuardConfig()
+    """What requests and answers may not hold."""
+    data_capture: str | None = Field(default=None)
+    """Folder for the exchanges that are kept in the form of SageMaker's data capture, too; not given: only in ours."""
+    metrics_log: str | None = Field(default=None)
+    """File for CloudWatch's embedded metric format, a line a minute; `/dev/stdout` where a container's output goes to CloudWatch Logs."""
+    metrics_log_every_s: float = Field(default=60, gt=0)
+    """Seconds between its lines."""
     start_timeout_s: float = Field(default=300, gt=0)
     """Time a model gets to load."""
     drain_timeout_s: float = Field(default=60, ge=0)

@@ -3,12 +3,15 @@
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from llmops_serve.engines.engine import Engine, Prompt, Sampling
+from llmops_serve.arrival import NOBODY, Caller
+from llmops_serve.engines.engine import Prompt, Sampling
 from llmops_serve.prompt import UsedChunk, render, render_with_context
+from llmops_serve.replicas import Replicas
 from llmops_serve.retrieve import Context
+from llmops_serve.router import sticky_key
 from llmops_serve.text import ModelText
 from llmops_shared.contracts import ModelPackage
-from llmops_shared.contracts.endpoint import Variant
+from llmops_shared.contracts.endpoint import Arm, Variant
 from llmops_shared.contracts.exchange import Message
 
 DEFAULT_MAX_NEW_TOKENS = 1024  # TGI's, when a request names none and the window has room
@@ -35,7 +38,7 @@ class Served:
     variant: Variant
     package: ModelPackage
     text: ModelText
-    engine: Engine
+    engine: Replicas
     limits: Limits
 
 
@@ -65,6 +68,14 @@ class Ask:
     num_chunks: int | None = None
     """Chunks asked for; None: the endpoint's number."""
     metadata: dict[str, str] = field(default_factory=dict)
+    caller: Caller = NOBODY
+    user: str | None = None
+    """OpenAI's `user`."""
+
+    @property
+    def sticky(self) -> str:
+        """What its arm, variant and server hang on."""
+        return sticky_key(self.user, self.caller.session, self.messages, self.is_chat, self.request_id)
 
 
 @dataclass(frozen=True)
@@ -79,23 +90,42 @@ class Job:
     used: list[UsedChunk]
     refusal: str | None = None
     """Said in place of the model's answer; None: the model is asked."""
+    messages: list[Message] = field(default_factory=list)
+    """The conversation as the model sees it: masked by the guard, with the arm's prompt."""
+    arm: Arm | None = None
+    guarded: str | None = None
+    """Why the guard refused; None: it did not."""
+    tried: list[str] = field(default_factory=list)
+    """Servers that were asked, in order."""
 
 
-def make_job(ask: Ask, served: Served, context: Context | None) -> Job:
-    """The prompt and sampling of a request for one variant. Raises RequestError when they do not fit its limits."""
+def make_job(
+    ask: Ask,
+    served: Served,
+    context: Context | None,
+    messages: list[Message] | None = None,
+    arm: Arm | None = None,
+    refusal: str | None = None,
+    guarded: str | None = None,
+) -> Job:
+    """The prompt and sampling of a request for one variant. Raises RequestError when they do not fit its limits.
+
+    `messages` are the conversation for the model, where that is another than the client's.
+    """
+    messages = ask.messages if messages is None else messages
     limits, used = served.limits, list[UsedChunk]()
     if len(ask.sampling.stop) > limits.max_stop_sequences:
         raise RequestError(f"`stop` supports up to {limits.max_stop_sequences} stop sequences. Given: {len(ask.sampling.stop)}")
     try:
         if not ask.is_chat:
-            prompt = plain_prompt(ask, served.text)
+            prompt = plain_prompt(messages[0].content, ask.truncate, served.text)
         elif context is None:
-            prompt = render(served.text, ask.messages)
+            prompt = render(served.text, messages)
         else:
             # a quarter of the window is kept for an answer of open length
             reserved = limits.max_total_tokens // 4 if ask.max_new_tokens is None else ask.max_new_tokens
             room = min(limits.max_input_tokens, limits.max_total_tokens - reserved)
-            prompt, used = render_with_context(served.text, ask.messages, context, room)
+            prompt, used = render_with_context(served.text, messages, context, room)
     except ValueError as error:
         raise RequestError(str(error)) from error
     num_tokens = len(prompt.token_ids)
@@ -109,14 +139,15 @@ def make_job(ask: Ask, served: Served, context: Context | None) -> Job:
             f"`inputs` tokens + `max_new_tokens` must be <= {limits.max_total_tokens}. "
             f"Given: {num_tokens} `inputs` tokens and {max_new_tokens} `max_new_tokens`"
         )
-    refusal = context.settings.refusal if context and not used and context.settings.when_empty == "refuse" else None
-    return Job(ask, served, prompt, ask.sampling.model_copy(update={"max_new_tokens": max_new_tokens}), context, used, refusal)
+    if refusal is None and context and not used and context.settings.when_empty == "refuse":
+        refusal = context.settings.refusal
+    sampling = ask.sampling.model_copy(update={"max_new_tokens": max_new_tokens})
+    return Job(ask, served, prompt, sampling, context, used, refusal, messages, arm, guarded)
 
 
-def plain_prompt(ask: Ask, text: ModelText) -> Prompt:
+def plain_prompt(content: str, truncate: int | None, text: ModelText) -> Prompt:
     """A prompt that no template touches, cut at its beginning when `truncate` says so."""
-    content = ask.messages[0].content
     token_ids = text.encode(content, special=True)
-    if ask.truncate is not None and len(token_ids) > ask.truncate:
-        token_ids = token_ids[-ask.truncate :]
+    if truncate is not None and len(token_ids) > truncate:
+        token_ids = token_ids[-truncate:]
     return Prompt(content, token_ids)

@@ -2,6 +2,7 @@
 
 from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Callable
 
 SECONDS = tuple(0.0005 * 1.5**power for power in range(30))  # 0.5 ms to 64 s
 TOKENS = tuple(float(2**power) for power in range(16))
@@ -11,9 +12,12 @@ COUNTERS = {
     "tgi_request_success": "Requests answered",
     "tgi_request_failure": "Requests that failed, by kind",
     "llmops_shadow_dropped": "Shadow copies dropped",
+    "llmops_retries": "Requests that another server of the variant took over before their first token",
+    "llmops_refused": "Requests refused before a model was asked, by reason",
 }
 HISTOGRAMS = {
     "tgi_request_duration": ("Seconds from arrival to the last token", SECONDS),
+    "tgi_request_first_token_duration": ("Seconds from arrival to the first token", SECONDS),
     "tgi_request_mean_time_per_token_duration": ("Seconds for a token, over a whole answer", SECONDS),
     "tgi_request_input_length": ("Tokens of the prompt", TOKENS),
     "tgi_request_generated_tokens": ("Tokens of the answer", TOKENS),
@@ -40,26 +44,36 @@ class Metrics:
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], float] = defaultdict(float)
         self._histograms = {name: Histogram(bounds) for name, (_, bounds) in HISTOGRAMS.items()}
-        for name in COUNTERS.keys() - {"tgi_request_failure"}:
+        for name in COUNTERS.keys() - {"tgi_request_failure", "llmops_refused"}:
             self._counts[name, ""] = 0
+        self.listeners: list[Callable[[float, float | None, int], None]] = []
+        """Called at the end of every answer with its duration and time to the first token in seconds, and its tokens."""
 
     def count(self, name: str, by: float = 1, error: str = "") -> None:
         """Raises a counter, of failures by kind of error."""
         self._counts[name, f'{{err="{error}"}}' if error else ""] += by
 
+    def total(self, name: str) -> float:
+        """A counter, over all kinds."""
+        return sum(value for (counter, _), value in self._counts.items() if counter == name)
+
     def observe(self, name: str, value: float) -> None:
         """Adds an observation."""
         self._histograms[name].observe(value)
 
-    def answered(self, well: bool, duration_s: float, num_tokens: int) -> None:
+    def answered(self, well: bool, duration_s: float, num_tokens: int, first_token_s: float | None = None) -> None:
         """Records the end of a live answer."""
         if not well:
             self.count("tgi_request_failure", error="generation")
             return
+        for listener in self.listeners:
+            listener(duration_s, first_token_s, num_tokens)
+        if first_token_s is not None:
+            self.observe("tgi_request_first_token_duration", first_token_s)
         self.count("tgi_request_success")
         self.observe("tgi_request_duration", duration_s)
         self.observe("tgi_request_generated_tokens", num_tokens)
-        self.observe("tgi_request_mean_time_per_token_duration", duration_s / num_tokens)
+        self.observe("tgi_request_mean_time_per_token_duration", duration_s / max(1, num_tokens))
 
     def text(self, gauges: dict[str, float]) -> str:
         """Everything, with figures of this very moment."""

@@ -16,6 +16,7 @@ class Body(BaseModel):
 
 # beyond these, dividing logits leaves the range of float32
 SMALLEST, LARGEST = 1e-6, 1e6
+MAX_TOP_TOKENS = 20  # OpenAI's limit; TGI's default is 5
 Penalty = Annotated[float, Field(ge=SMALLEST, le=LARGEST)]
 
 
@@ -55,13 +56,13 @@ class GenerateParameters(Body):
     frequency_penalty: float | None = None
     watermark: bool = False
     grammar: Any = None
-    top_n_tokens: int | None = None
-    adapter_id: str | None = None
+    top_n_tokens: int | None = Field(default=None, ge=0, le=MAX_TOP_TOKENS)
+    adapter_id: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _is_supported(self) -> Self:
         harmless = {"best_of": (None, 1), "frequency_penalty": (None, 0), "watermark": (False,)}
-        refuse(self, {**harmless, "grammar": (None,), "top_n_tokens": (None, 0), "adapter_id": (None,)})
+        refuse(self, {**harmless, "grammar": (None,)})
         return self
 
     def sampling(self) -> Sampling:
@@ -79,6 +80,8 @@ class GenerateParameters(Body):
             seed=self.seed,
             stop=tuple(self.stop),
             prompt_logprobs=self.decoder_input_details,
+            top_n_tokens=self.top_n_tokens or 0,
+            adapter=self.adapter_id,
         )
 
 
@@ -127,6 +130,7 @@ class OpenAIBody(Body):
     presence_penalty: float | None = None
     logit_bias: Any = None
     metadata: dict[str, str] | None = None
+    user: str | None = None
 
     @model_validator(mode="after")
     def _is_supported(self) -> Self:
@@ -138,7 +142,7 @@ class OpenAIBody(Body):
         """Whether a stream ends with the token counts."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    def sampling(self, repetition_penalty: float | None = None) -> Sampling:
+    def sampling(self, repetition_penalty: float | None = None, num_likely: int = 0, adapter: str | None = None) -> Sampling:
         """As TGI reads them: temperature 0 is greedy, no temperature is 1."""
         return Sampling(
             max_new_tokens=self.max_tokens or 1,
@@ -149,6 +153,8 @@ class OpenAIBody(Body):
             seed=self.seed,
             stop=tuple(self.stop),
             keep_stop=False,
+            top_n_tokens=num_likely,
+            adapter=adapter,
         )
 
 
@@ -195,7 +201,7 @@ class ChatBody(OpenAIBody):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = Field(default=None, ge=1)
     logprobs: bool | None = None
-    top_logprobs: int | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_TOKENS)
     tools: Any = None
     tool_choice: Any = None
     functions: Any = None
@@ -204,9 +210,16 @@ class ChatBody(OpenAIBody):
 
     @model_validator(mode="after")
     def _chat_is_supported(self) -> Self:
-        refuse(self, {"tools": (None, []), "tool_choice": (None, "none", "auto"), "functions": (None, []), "top_logprobs": (None, 0)})
+        refuse(self, {"tools": (None, []), "tool_choice": (None, "none", "auto"), "functions": (None, [])})
         refuse(self, {"response_format": (None, {"type": "text"})})
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("`top_logprobs` needs `logprobs`: true")
         return self
+
+    @property
+    def num_likely(self) -> int:
+        """Likeliest tokens asked for with each one."""
+        return self.top_logprobs or 0
 
     @property
     def retrieval_ask(self) -> RetrievalAsk:
@@ -227,9 +240,16 @@ class CompletionBody(OpenAIBody):
     suffix: str | None = None
     echo: bool = False
     best_of: int | None = None
-    logprobs: int | None = None
+    logprobs: int | None = Field(default=None, ge=0, le=MAX_TOP_TOKENS)
 
     @model_validator(mode="after")
     def _completion_is_supported(self) -> Self:
-        refuse(self, {"suffix": (None, ""), "echo": (False,), "best_of": (None, 1), "logprobs": (None,)})
+        refuse(self, {"suffix": (None, ""), "best_of": (None, 1)})
+        if self.echo and self.stream:
+            raise ValueError("`echo` is not supported in a stream")
         return self
+
+    @property
+    def num_likely(self) -> int:
+        """Likeliest tokens asked for with each one."""
+        return self.logprobs or 0

@@ -3,25 +3,20 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING
 
 from llmops_serve.metrics import Metrics
-from llmops_serve.retrieve import Context
-
-if TYPE_CHECKING:
-    from llmops_serve.job import Ask
 
 logger = logging.getLogger(__name__)
 
-Copy = Callable[["Ask", Context | None], Awaitable[None]]
+Copy = Callable[[], Awaitable[None]]
+"""Asks the shadow variant and records its answer."""
 
 
 class ShadowQueue:
     """A bounded queue and the tasks that answer from it."""
 
-    def __init__(self, copy: Copy, max_waiting: int, metrics: Metrics) -> None:
-        self._copy = copy
-        self._waiting: asyncio.Queue[tuple[Ask, Context | None]] = asyncio.Queue(max_waiting)
+    def __init__(self, max_waiting: int, metrics: Metrics) -> None:
+        self._waiting: asyncio.Queue[Copy] = asyncio.Queue(max_waiting)
         self._tasks: list[asyncio.Task[None]] = []
         self._metrics = metrics
         self._num_under_way = 0
@@ -31,10 +26,10 @@ class ShadowQueue:
         """Begins to answer, that many copies at a time."""
         self._tasks = [asyncio.create_task(self._work()) for _ in range(num_tasks)]
 
-    def put(self, ask: "Ask", context: Context | None) -> None:
+    def put(self, copy: Copy) -> None:
         """Takes a copy, or drops and counts it; never waits."""
         try:
-            self._waiting.put_nowait((ask, context))
+            self._waiting.put_nowait(copy)
         except asyncio.QueueFull:
             self._drop(1)
 
@@ -63,10 +58,10 @@ class ShadowQueue:
 
     async def _work(self) -> None:
         while True:
-            ask, context = await self._waiting.get()
+            copy = await self._waiting.get()
             self._num_under_way += 1
             try:
-                await self._copy(ask, context)
+                await copy()
             finally:
                 self._num_under_way -= 1
                 self._waiting.task_done()

@@ -12,6 +12,7 @@ from llmops_serve.chat import chat_response, collect, completion_response, text_
 from llmops_serve.engines.engine import Step
 from llmops_serve.gateway import Gateway
 from llmops_serve.job import Ask, Job, RequestError, Served
+from llmops_serve.logprobs import top_tokens
 from llmops_serve.requests import ChatBody, CompletionBody, GenerateBody, GenerateParameters, TokenizeBody
 from llmops_serve.wire import (
     EventStream,
@@ -85,6 +86,8 @@ async def generated(request: Request, body: GenerateBody, route: str) -> dict[st
             "prefill": prefill(job, steps[0]),
             "tokens": [token(job.served, step) for step in steps],
         }
+        if body.parameters.top_n_tokens:
+            answer["details"]["top_tokens"] = [top_tokens(job, step) for step in steps]
     return answer
 
 
@@ -104,6 +107,8 @@ async def stream_responses(job: Job, parameters: GenerateParameters, steps: Asyn
             text += step.text
             number += 1
             payload: dict[str, Any] = {"index": number, "token": token(job.served, step), "generated_text": None, "details": None}
+            if parameters.top_n_tokens:
+                payload["top_tokens"] = top_tokens(job, step)
             if step.finish is not None:
                 payload["generated_text"] = text
                 payload["details"] = {

@@ -1,24 +1,20 @@
-"""What all routes share: request ids, bodies, TGI's errors, event streams, and clients that go away."""
+"""What all routes share: bodies, TGI's errors, event streams, and clients that go away."""
 
 import asyncio
 import json
 import logging
-import re
-import time
-import uuid
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
 from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
-from starlette.types import Message as AsgiMessage
+from starlette.types import Receive, Scope, Send
 
+from llmops_serve.arrival import Arrival
 from llmops_serve.engines.engine import EngineError, OverloadError, Sampling, Step, UnsupportedError
 from llmops_serve.gateway import Gateway
 from llmops_serve.job import Ask, RequestError
@@ -27,7 +23,6 @@ from llmops_shared.errors import LlmopsError
 
 logger = logging.getLogger(__name__)
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,200}")
 CLIENT_CLOSED_REQUEST = 499  # nginx's code; nobody is left to read it
 
 B = TypeVar("B", bound=BaseModel)
@@ -38,42 +33,9 @@ class DisconnectError(Exception):
     """The client closed the connection before the answer."""
 
 
-class Arrival(NamedTuple):
-    """A request's id and when it came."""
-
-    request_id: str
-    arrived: float
-    time: datetime
-
-
-class Arrivals:
-    """Gives every request an id, the client's own or a new one, and sends it back in `x-request-id`."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        given = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"x-request-id"), None)
-        arrival = Arrival(given or uuid.uuid4().hex, time.perf_counter(), datetime.now(UTC))
-        if REQUEST_ID.fullmatch(arrival.request_id) is None:
-            await refusal("`x-request-id` takes 1 to 200 letters, digits and ._:/+=@-")(scope, receive, send)
-            return
-        scope.setdefault("state", {})["arrival"] = arrival
-
-        async def send_with_id(message: AsgiMessage) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), (b"x-request-id", arrival.request_id.encode())]
-            await send(message)
-
-        await self._app(scope, receive, send_with_id)
-
-
 def gateway_of(request: Request) -> Gateway:
-    """The gateway behind the app."""
-    gateway: Gateway = request.app.state.gateway
+    """The gateway that answers this request: of the generation that was served when it came."""
+    gateway: Gateway = request.state.gateway
     return gateway
 
 
@@ -86,6 +48,7 @@ def plain_ask(
     truncate: int | None = None,
     metadata: dict[str, str] | None = None,
     number: int | None = None,
+    user: str | None = None,
 ) -> Ask:
     """A request with a plain prompt; `number` tells the prompts of one request apart."""
     arrival: Arrival = request.state.arrival
@@ -100,6 +63,8 @@ def plain_ask(
         max_new_tokens=max_new_tokens,
         truncate=truncate,
         metadata=metadata or {},
+        caller=arrival.caller,
+        user=user,
     )
 
 

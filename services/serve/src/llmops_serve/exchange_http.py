@@ -1,0 +1,170 @@
+"""The two ways of a request that is handed on: an answer for its client, and a shadow's answer for the record."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from typing import Any
+
+from llmops_serve.arrival import Headers
+from llmops_serve.engines.remote import reason_of
+from llmops_serve.gateway import Gateway
+from llmops_serve.relay import Plan, copy_later, read_event, read_whole, settle, until_gone, whole_body
+from llmops_serve.replicas import Replica
+from llmops_serve.turn import Turn
+from llmops_serve.upstream import Answer, UpstreamError
+
+ANSWER_TIMEOUT_S = 600.0
+MOST_COPIED = 8 * 2**20
+"""Bytes of a shadow's answer."""
+Event = MutableMapping[str, Any]
+Send = Callable[[Event], Awaitable[None]]
+Receive = Callable[[], Awaitable[Event]]
+GONE = "the client went away"
+
+
+class ServerError(Exception):
+    """No server answered; the last one's words."""
+
+    def __init__(self, status: int, words: str) -> None:
+        super().__init__(words)
+        self.status = status
+
+
+async def relay(gateway: Gateway, planned: Plan, receive: Receive, send: Send, headers: Headers) -> None:
+    """Answers a client. Raises ServerError before anything of the answer was sent."""
+    turn = Turn(planned.ask.arrived, error=GONE)
+    task = asyncio.current_task()
+    assert task is not None
+    watcher = asyncio.create_task(until_gone(receive, task))
+    gateway.metrics.count("tgi_request_count")
+    try:
+        if planned.streams:
+            await stream(gateway, planned, turn, send, headers)
+        else:
+            await whole(gateway, planned, turn, send, headers)
+        copy_later(gateway, planned, copy)
+    except asyncio.CancelledError:
+        if not watcher.done():
+            raise
+        task.uncancel()
+    except ServerError as error:
+        turn.error = None if error.status in (422, 429) else str(error)
+        raise
+    finally:
+        watcher.cancel()
+        if turn.error is not None or turn.finish != "error":
+            gateway.record(planned.ask, planned.served, planned.arm, turn)
+
+
+async def whole(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers: Headers) -> None:
+    """The server's answer, byte for byte; another server's while nothing was sent."""
+    answer, body = await first_good(gateway, planned, turn, planned.body)
+    content_type = (b"content-type", answer.header(b"content-type") or b"application/json")
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": 200, "headers": [content_type, length, *headers]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def first_good(gateway: Gateway, planned: Plan, turn: Turn, body: bytes) -> tuple[Answer, bytes]:
+    """The first whole answer that a server gives. Raises ServerError."""
+    error = ServerError(503, "there is no server")
+    for one in asked(gateway, planned, turn):
+        assert one.upstream is not None
+        one.num_relayed += 1
+        try:
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                answer = await one.upstream.send("POST", planned.route, body)
+                content = await answer.read()
+            if answer.status == 200:
+                settle(turn, read_whole(content))
+                one.breaker.succeeded()
+                return answer, content
+            error = refusal_of(one, answer.status, content)
+        except (UpstreamError, TimeoutError, ValueError) as failure:
+            one.breaker.failed()
+            error = ServerError(424, f"{one.name}: {failure or 'timeout'}")
+        finally:
+            one.num_relayed -= 1
+        if error.status == 422:
+            break
+    raise error
+
+
+async def stream(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers: Headers) -> None:
+    """The server's events as they come; another server's while none was sent."""
+    error = ServerError(503, "there is no server")
+    for one in asked(gateway, planned, turn):
+        assert one.upstream is not None
+        one.num_relayed += 1
+        try:
+            async with asyncio.timeout(planned.served.engine.first_token_timeout_s) as patience:
+                answer = await one.upstream.send("POST", planned.route, planned.body)
+                if answer.status == 200:
+                    await events(answer, planned, turn, send, headers, patience)
+                    (one.breaker.succeeded if turn.error is None else one.breaker.failed)()
+                    return
+                error = refusal_of(one, answer.status, await answer.read())
+        except (UpstreamError, TimeoutError) as failure:
+            one.breaker.failed()
+            error = ServerError(424, f"{one.name}: {failure or 'no token in time'}")
+        finally:
+            one.num_relayed -= 1
+        if error.status == 422:
+            break
+    raise error
+
+
+async def events(answer: Answer, planned: Plan, turn: Turn, send: Send, headers: Headers, patience: asyncio.Timeout) -> None:
+    """Passes events on, whole ones only. After the first one, a failure ends the stream with an event that says so."""
+    rest, begun = b"", False
+    try:
+        async for piece in answer.pieces():
+            *complete, rest = (rest + piece).split(b"\n\n")
+            passed = [event for event in complete if not (read_event(turn, event) and planned.hides_usage)]
+            if not passed:
+                continue
+            if not begun:
+                begun = True
+                patience.reschedule(None)
+                content = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache")]
+                await send({"type": "http.response.start", "status": 200, "headers": [*content, *headers]})
+            await send({"type": "http.response.body", "body": b"\n\n".join([*passed, b""]), "more_body": True})
+        if turn.finish == "error" and turn.error == GONE:
+            raise UpstreamError("the stream ended before the answer did")
+    except (UpstreamError, ValueError) as error:
+        if not begun:
+            raise UpstreamError(str(error)) from error
+        turn.error = str(error)
+        words = b'data: {"error":"Request failed during generation","error_type":"generation"}\n\n'
+        await send({"type": "http.response.body", "body": words, "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
+def asked(gateway: Gateway, planned: Plan, turn: Turn) -> Iterator[Replica]:
+    """The servers to ask, with a note in the record; each but the first is a retry."""
+    for number, one in enumerate(planned.served.engine.in_order(planned.ask.sticky)):
+        if number:
+            gateway.metrics.count("llmops_retries")
+        turn.replica = one.name
+        yield one
+
+
+def refusal_of(one: Replica, status: int, content: bytes) -> ServerError:
+    """What a status other than 200 means: the client's fault, a busy server, or a broken one."""
+    words = reason_of(content)
+    if status in (400, 404, 413, 422):
+        return ServerError(422, words)
+    if status == 429:
+        return ServerError(429, f"{one.name}: {words}")
+    one.breaker.failed()
+    return ServerError(424, f"{one.name}: answered {status}: {words}")
+
+
+async def copy(gateway: Gateway, planned: Plan) -> None:
+    """The shadow's answer to a copy, for the record only."""
+    turn = Turn(time.perf_counter())
+    try:
+        await first_good(gateway, planned, turn, whole_body(planned))
+    except ServerError as error:
+        turn.error = str(error)
+    gateway.record(planned.ask, planned.served, planned.arm, turn)

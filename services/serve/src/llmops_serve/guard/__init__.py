@@ -1,0 +1,1 @@
+"""What a request or an answer may not hold."""

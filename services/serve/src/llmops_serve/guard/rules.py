@@ -1,0 +1,62 @@
+"""The guard's own rules: attacks, personal data, topics. They take microseconds and run in the server."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+from llmops_serve.guard.config import GuardConfig
+from llmops_shared.attack import injection, jailbreak
+from llmops_shared.contracts.exchange import Message
+from llmops_shared.pii import find, mask
+from llmops_shared.words import Words
+
+
+class Rules:
+    """The rules that are on."""
+
+    def __init__(self, config: GuardConfig) -> None:
+        self._config = config
+        self._topics = topic_patterns(config.blocked_topics)
+
+    def reason(self, messages: Sequence[Message]) -> str | None:
+        """Why a conversation is refused; None: it is not. Looks at what the user says, the last turn first."""
+        asked = [message.content for message in reversed(messages) if message.role == "user"]
+        for name, pattern in self._topics.items():
+            if any(pattern.search(text) for text in asked):
+                return f"topic:{name}"
+        if self._config.injection == "refuse" and any(self._attacks(text) for text in asked):
+            return "injection"
+        if self._config.pii == "refuse" and any(find(message.content, self._config.pii_kinds) for message in messages):
+            return "pii"
+        return None
+
+    def _attacks(self, text: str) -> bool:
+        words, threshold = Words(text), self._config.injection_threshold
+        return injection(words) >= threshold or jailbreak(words) >= threshold
+
+    def masked(self, messages: list[Message]) -> list[Message]:
+        """The conversation as the model may see it; the same list where nothing changes."""
+        if self._config.pii != "mask":
+            return messages
+        texts = [mask(message.content, self._config.pii_kinds) for message in messages]
+        if all(text == message.content for text, message in zip(texts, messages, strict=True)):
+            return messages
+        return [message.model_copy(update={"content": text}) for text, message in zip(texts, messages, strict=True)]
+
+    def answer(self, text: str) -> str | None:
+        """An answer as the client may see it; None: it is refused."""
+        match self._config.pii_in_answers:
+            case "mask":
+                return mask(text, self._config.pii_kinds)
+            case "refuse":
+                return None if find(text, self._config.pii_kinds) else text
+            case _:
+                return text
+
+
+def topic_patterns(topics: Mapping[str, Sequence[str]]) -> dict[str, re.Pattern[str]]:
+    """One pattern a topic."""
+    return {
+        name: re.compile(rf"(?i)(?<!\w)(?:{'|'.join(re.escape(word) for word in sorted(words, key=len, reverse=True))})(?!\w)")
+        for name, words in topics.items()
+        if words
+    }
