@@ -25,6 +25,9 @@ class Store(Protocol):
     def read(self, uri: str) -> bytes:
         """The object's content. Raises LlmopsError when there is none."""
 
+    def open(self, uri: str) -> BinaryIO:
+        """The object as a stream, read front to back. Raises LlmopsError when there is none."""
+
     def write(self, uri: str, content: bytes | Path) -> None:
         """Writes bytes, or moves a finished local file there. Raises LlmopsError when it cannot."""
 
@@ -91,6 +94,12 @@ class LocalStore:
     def read(self, uri: str) -> bytes:
         try:
             return Path(uri).read_bytes()
+        except OSError as error:
+            raise LlmopsError(f"{uri}: cannot be read ({error.strerror or error})") from error
+
+    def open(self, uri: str) -> BinaryIO:
+        try:
+            return Path(uri).open("rb")
         except OSError as error:
             raise LlmopsError(f"{uri}: cannot be read ({error.strerror or error})") from error
 

@@ -19,7 +19,7 @@ from llmops_shared.documents import sha256
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import join, store_for
 
-RULES = {"pii": {"action": "mask"}, "batch_characters": 6000, "tracking": {"experiment": "engines"}}
+RULES = {"pii": {"action": "mask"}, "slice_bytes": 6000, "tracking": {"experiment": "engines"}}
 
 
 def contents(folder):
@@ -34,9 +34,9 @@ def raw(root, paragraphs, write_lines):
 
 
 def test_batches_and_workers_change_no_byte_and_leave_no_parts(raw, preprocess):
-    preprocess(raw, **(RULES | {"batch_characters": 10**9}))
+    preprocess(raw, **(RULES | {"slice_bytes": 10**9}))
 
-    for number, settings in enumerate(({"workers": 1}, {"workers": 1, "batch_characters": 700})):
+    for number, settings in enumerate(({"workers": 1}, {"workers": 1, "slice_bytes": 700})):
         preprocess(raw, out=join(raw, f"out{number}"), **(RULES | settings))
         assert contents(join(raw, f"out{number}")) == contents(join(raw, "out"))
 
@@ -45,7 +45,7 @@ def test_processes_change_no_byte(tmp_path, paragraphs, write_lines, preprocess)
     write_lines(str(tmp_path / "raw.jsonl"), [{"text": text} for text in paragraphs])
 
     preprocess(str(tmp_path), workers=1)
-    preprocess(str(tmp_path), out=str(tmp_path / "two"), workers=2, batch_characters=30_000)
+    preprocess(str(tmp_path), out=str(tmp_path / "two"), workers=2, slice_bytes=30_000)
 
     assert contents(tmp_path / "two") == contents(tmp_path / "out")
     assert not (tmp_path / "two" / "parts").exists()
@@ -55,14 +55,14 @@ def test_a_finished_dataset_is_kept_whatever_the_engine(tmp_path, paragraphs, wr
     write_lines(str(tmp_path / "raw.jsonl"), [{"text": text} for text in paragraphs])
     first = preprocess(str(tmp_path))
 
-    assert preprocess(str(tmp_path), engine="spark", workers=7, batch_characters=10) == first
+    assert preprocess(str(tmp_path), engine="spark", workers=7, slice_bytes=10) == first
 
 
 def test_a_write_error_at_any_write_is_one_line_and_leaves_no_partial_file(tmp_path, paragraphs, write_lines, capsys, monkeypatch):
     write_lines(str(tmp_path / "raw.jsonl"), [{"text": text} for text in paragraphs[:120]])
     words = [
         "run", "name=small", "source.kind=jsonl", f"source.uri={tmp_path}/raw.jsonl", f"out={tmp_path}/out", "language.code=null",
-        "vocab_size=400", "workers=1", "batch_characters=9000",
+        "vocab_size=400", "workers=1", "slice_bytes=9000",
     ]  # fmt: skip
     replace, calls, place = os.replace, [0], 0
 
@@ -108,7 +108,7 @@ def test_killed_at_fifty_random_points_and_rerun_it_writes_the_same_bytes(tmp_pa
     print(f"seed {seed} (LLMOPS_CHAOS_SEED)")  # noqa: T201 - to run the same again
     generator = random.Random(seed)
     write_lines(str(tmp_path / "raw.jsonl"), [{"text": f"{text} Mail a{number}@b.org."} for number, text in enumerate(paragraphs)])
-    settings = {**RULES, "workers": 1, "batch_characters": 1500}
+    settings = {**RULES, "workers": 1, "slice_bytes": 1500}
     started = time.monotonic()
     preprocess(str(tmp_path), **settings)
     whole_s = time.monotonic() - started

@@ -76,7 +76,7 @@ def command(folder, out, *words):
     return subprocess.Popen(
         [
             sys.executable, "-m", "llmops_preprocess.cli", "run", "name=web", f"out={folder / out}", "source.kind=jsonl",
-            f"source.uri={folder / 'raw.jsonl'}", "vocab_size=400", "language.code=null", "pii.action=mask", "batch_characters=20000", *words,
+            f"source.uri={folder / 'raw.jsonl'}", "vocab_size=400", "language.code=null", "pii.action=mask", "slice_bytes=20000", *words,
         ],
         env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip

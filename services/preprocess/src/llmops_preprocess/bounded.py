@@ -13,9 +13,9 @@ class TooLongError(ValueError):
         super().__init__(f"{what} is longer than {limit} bytes (source.max_document_bytes)")
 
 
-def bounded_lines(stream: BinaryIO, limit: int) -> Iterator[tuple[int, bytes | TooLongError]]:
-    """(number from 1, line with its end) of each line; a longer line is skipped in pieces and told as TooLongError."""
-    number = 0
+def bounded_lines(stream: BinaryIO, limit: int, first: int = 1) -> Iterator[tuple[int, bytes | TooLongError]]:
+    """(number from `first`, line with its end) of each line; a longer line is skipped in pieces and told as TooLongError."""
+    number = first - 1
     while line := stream.readline(limit + 1):
         number += 1
         if len(line) <= limit or line.endswith(b"\n"):

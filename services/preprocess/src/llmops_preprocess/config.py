@@ -10,6 +10,7 @@ from llmops_preprocess.files_config import Files
 from llmops_preprocess.row_rules_config import Decontamination, Pii, WebQuality
 from llmops_shared.config import Config, JobConfig
 
+Format = Literal["safetensors", "webdataset", "parquet"]
 QuestionKind = Literal[
     "purpose", "lookup", "signature", "parameters", "default", "raises", "returns", "example", "module", "methods", "code"
 ]
@@ -151,14 +152,23 @@ class PreprocessConfig(JobConfig):
     """Token ids of a tokenizer that is trained, the special ones included."""
     sequence_length: int = Field(default=256, ge=8, le=65_536)
     """Tokens in a packed sequence."""
+    formats: tuple[Format, ...] = Field(default=("safetensors",), min_length=1)
+    """Forms of the packed sequences, `safetensors` and `webdataset` (tar files, a sample a sequence), and of the rows: JSON lines
+    are always written, `parquet` beside them."""
+    shard_tokens: int = Field(default=2**25, ge=1024)
+    """Tokens of a shard at most, padding included. At five bytes a token 33,554,432 are 160 MB: from 100 MB to 1 GB a shard, S3 and
+    SageMaker's FastFile mode read at full speed."""
+    tokenizer_sample_characters: int = Field(default=200_000_000, ge=1)
+    """Most text that a tokenizer is trained on; of more a fair sample is taken."""
     seed: int = Field(default=0, ge=0)
     """Decides the order of the packed sequences."""
     engine: EngineName = Field(default="local", exclude=True)
     """Where the row stages run: `local`, `spark` or `glue`; the dataset is the same."""
     workers: int | None = Field(default=None, ge=1, exclude=True)
     """Processes of `engine: local`; null: one a core."""
-    batch_characters: int = Field(default=16_000_000, ge=1, exclude=True)
-    """Characters of a batch: what one worker does at a time, and what a killed run loses at most of a worker's work."""
+    slice_bytes: int = Field(default=32 * 2**20, ge=1, exclude=True)
+    """Bytes of the source that a worker takes at a time, and what a killed run loses at most of a worker's work; a file that
+    is not of JSON lines, and an object in S3, is always read by one worker."""
     spark: Spark = Field(default=Spark(), exclude=True)
     """Spark cluster."""
     glue: Glue = Field(default=Glue(), exclude=True)
@@ -170,6 +180,8 @@ class PreprocessConfig(JobConfig):
             raise ValueError("questions are for view: chat of source.kind: python_stdlib; leave them out")
         if self.annotate.pii == "mask" and self.source.kind == "python_stdlib":
             raise ValueError("annotate.pii masks documents, and source.kind is python_stdlib, whose entries are no secret; leave it out")
+        if not {"safetensors", "webdataset"} & set(self.formats):
+            raise ValueError(f"formats {', '.join(self.formats)}: hold no packed sequences; add safetensors or webdataset")
         if "vocab_size" in self.model_fields_set and self.tokenizer is not None:
             raise ValueError("vocab_size is for a tokenizer that is trained, and one is given; leave one of them out")
         return self

@@ -1,16 +1,15 @@
 """The job `llmops-preprocess run`: from a source to a DatasetManifest."""
 
 import logging
-import tempfile
 from pathlib import Path
 
 from llmops_preprocess.config import PreprocessConfig
 from llmops_preprocess.given_tokenizer import files_digest, tokenizer_files
 from llmops_preprocess.sources import source_digest
+from llmops_shared import s3_requests
 from llmops_shared.contracts.dataset import DatasetManifest, Split
 from llmops_shared.documents import document_uri, read_document, sha256, write_document
 from llmops_shared.resume import finished
-from llmops_shared.store import join
 from llmops_shared.tracking import Run, tracked
 
 logger = logging.getLogger(__name__)
@@ -18,6 +17,7 @@ logger = logging.getLogger(__name__)
 
 def make_dataset(config: PreprocessConfig) -> DatasetManifest:
     """Reads, filters, splits, tokenizes, packs and writes; a finished dataset of the same settings and source is kept."""
+    s3_requests.take()  # those of an earlier job in this process
     given = tokenizer_files(config.tokenizer) if config.tokenizer else None
     inputs = {"source": source_digest(config)} | ({"tokenizer": files_digest(given)} if given else {})
     if config.decontamination.uris:
@@ -33,64 +33,76 @@ def make_dataset(config: PreprocessConfig) -> DatasetManifest:
         run_on_glue(config)
         return read_document(config.out, DatasetManifest)
 
-    from llmops_preprocess.batches import remove_parts
+    from llmops_preprocess.parts import parts_folder, remove_parts, scratch
+    from llmops_preprocess.requests import report_requests
 
-    with tracked(config.tracking, "preprocess", config.name) as run, tempfile.TemporaryDirectory(prefix="llmops-preprocess-") as folder:
-        manifest, fills = build(config, given, Path(folder))
-        track(run, config, manifest, fills, Path(folder))
+    folder = parts_folder(config, inputs)
+    with tracked(config.tracking, "preprocess", config.name) as run, scratch(folder) as place:
+        manifest, fills, sent = build(config, given, folder, place)
+        track(run, config, manifest, fills, place)
         remove_parts(config.out)
+        report_requests(sent, run)
         write_document(config.out, manifest)
     return manifest
 
 
-def build(config: PreprocessConfig, given: dict[str, Path] | None, scratch: Path) -> tuple[DatasetManifest, dict[str, float]]:
-    """Writes all parts; the manifest that names them, and how full the sequences of each split are."""
-    from llmops_preprocess.batches import total
-    from llmops_preprocess.output import DEAD_LETTER, write_dead_letters, write_rows, write_tokenizer
-    from llmops_preprocess.shards import pack_tokens, write_shards
-    from llmops_preprocess.sources import check_broken, read_source
-    from llmops_preprocess.stages import check_splits, make_rows, refine, report
-    from llmops_preprocess.tokenize import make_tokenizer, tokenize
+def build(
+    config: PreprocessConfig, given: dict[str, Path] | None, folder: str, place: Path
+) -> tuple[DatasetManifest, dict[str, float], dict[str, int]]:
+    """Writes all parts; the manifest that names them, how full the sequences of each split are, and the requests it took."""
+    from llmops_preprocess.engine import engine_for
+    from llmops_preprocess.output import write_parquet, write_rows, write_tokenizer
+    from llmops_preprocess.parts import part_uri
+    from llmops_preprocess.read_part import total
+    from llmops_preprocess.slices import plan_slices
+    from llmops_preprocess.sources import check_broken, read_slices, source_of, store_dead_letters
+    from llmops_preprocess.stages import check_splits, encode, report, select, train_texts
+    from llmops_preprocess.tokenize import make_tokenizer
+    from llmops_preprocess.write_shards import write_shards
 
-    reading = read_source(config)
-    report(reading.count)
-    dead_letter = write_dead_letters(config.out, reading.broken)
-    check_broken(reading, config.max_bad, join(config.out, DEAD_LETTER))
-    documents, refined = refine(reading.records, config, reading.source.sha256)
-    rows, asked = make_rows(documents, config)
+    slices = plan_slices(config)
+    with engine_for(config, len(slices)) as engine:
+        summaries = read_slices(folder, slices, config, engine)
+        source = source_of(folder, summaries, config)
+        dead_letter = store_dead_letters(folder, summaries, config.out, place)
+        check_broken(source, summaries, config)
+        counts = [total(found) for found in zip(*(summary.counts for summary in summaries), strict=True)]
+        selection, more = select(folder, summaries, counts, config, engine)
 
-    tokenizer = make_tokenizer(given, rows["train"], config, scratch / "tokenizer")
-    tokenized = {name: tokenize(records, tokenizer, config) for name, records in rows.items()}
-    tokenize_count = total([count for _, _, count in tokenized.values()])
-    report(tokenize_count)
-    check_splits({name: records for name, (records, _, _) in tokenized.items()}, config)
+        tokenizer = make_tokenizer(given, train_texts(selection, config), config, place / "tokenizer")
+        tokenizer_part = write_tokenizer(config.out, tokenizer)
+        encoded = encode(selection, tokenizer, config, engine)
+        tokenize_count = total([item.count for item in encoded])
+        report(tokenize_count)
+        num_rows = {name: sum(item.num_rows.get(name, 0) for item in encoded) for name in selection.num_rows}
+        check_splits(num_rows, config)
 
-    splits, fills = {}, {}
-    for name, (records, tokens, _) in tokenized.items():
-        tensors = pack_tokens(tokens, config.sequence_length, tokenizer.vocab_size, tokenizer.pad_id, config.seed)
-        shards = write_shards(config.out, name, tensors, scratch)
-        num_tokens = sum(shard.num_tokens for shard in shards)
-        fills[name] = num_tokens / tensors["input_ids"].size
-        part = write_rows(config.out, name, records, config.view)
-        splits[name] = Split(num_rows=len(records), num_tokens=num_tokens, rows=[part], shards=shards)
-        logger.info(
-            "%s: %d rows, %d tokens in %d sequences, %.2f %% filled",
-            name, len(records), num_tokens, len(tensors["input_ids"]), 100 * fills[name],
-        )  # fmt: skip
+        splits, fills = {}, {}
+        for name, count in num_rows.items():
+            shards = write_shards(selection.folder, name, encoded, tokenizer, config, engine, place)
+            uris = [part_uri(selection.folder, item.number, f"{name}.jsonl") for item in encoded if item.num_rows.get(name)]
+            rows = write_rows(config.out, name, uris, place)
+            num_tokens = sum(item.num_tokens.get(name, 0) for item in encoded)
+            forms = len({"safetensors", "webdataset"} & set(config.formats))
+            num_sequences = sum(shard.num_sequences for shard in shards) // forms
+            fills[name] = num_tokens / (num_sequences * config.sequence_length)
+            parquet = write_parquet(config.out, rows, place) if "parquet" in config.formats else []
+            splits[name] = Split(num_rows=count, num_tokens=num_tokens, rows=rows, shards=shards, parquet=parquet)
+            logger.info("%s: %d rows, %d tokens in %d sequences, %.2f %% filled", name, count, num_tokens, num_sequences, 100 * fills[name])
     manifest = DatasetManifest(
         name=config.name,
         view=config.view,
-        sources=[reading.source],
-        counts=[reading.count, *refined, *asked, tokenize_count],
+        sources=[source],
+        counts=[*counts, *more, tokenize_count],
         sequence_length=config.sequence_length,
-        tokenizer=write_tokenizer(config.out, tokenizer),
+        tokenizer=tokenizer_part,
         splits=splits,
         dead_letter=dead_letter,
     )
-    return manifest, fills
+    return manifest, fills, dict(engine.requests)
 
 
-def track(run: Run, config: PreprocessConfig, manifest: DatasetManifest, fills: dict[str, float], scratch: Path) -> None:
+def track(run: Run, config: PreprocessConfig, manifest: DatasetManifest, fills: dict[str, float], place: Path) -> None:
     """Tells MLflow: settings, counts, the manifest, and the dataset it names."""
     metrics: dict[str, float] = {"packing_fill": fills["train"], "vocab_size": manifest.tokenizer.vocab_size}
     for name, split in manifest.splits.items():
@@ -99,7 +111,7 @@ def track(run: Run, config: PreprocessConfig, manifest: DatasetManifest, fills: 
         metrics |= {f"dropped_{count.stage}_{reason}": number for reason, number in count.dropped.items()}
     run.parameters(config.model_dump(mode="json", exclude={"out", "tracking"}))
     run.metrics(metrics)
-    file = scratch / DatasetManifest.file_name
+    file = place / DatasetManifest.file_name
     file.write_bytes(manifest.to_json())
     run.artifact(file)
     run.dataset(manifest, document_uri(config.out, DatasetManifest), sha256(manifest.to_json()), "output")

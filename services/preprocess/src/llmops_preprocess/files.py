@@ -1,19 +1,19 @@
 """The source `files`: every file below a folder or prefix, each by the reader its name asks for."""
 
-import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
 
 from llmops_preprocess.archives import DAMAGED, Member, RefusedError, damage, members
 from llmops_preprocess.files_config import Files
+from llmops_preprocess.fingerprints import digest_over
 from llmops_preprocess.jsonl import explain, name_below
 from llmops_preprocess.page_text import read_html, read_markdown, read_text
 from llmops_preprocess.pdf import read_image, read_pdf
 from llmops_preprocess.record import Broken, Record
 from llmops_preprocess.scanned_page import PageReader
-from llmops_preprocess.tables import read_csv, read_json, read_json_lines, read_parquet, read_tsv
+from llmops_preprocess.slices import Piece
+from llmops_preprocess.tables import read_csv, read_json, read_json_lines, read_lines, read_parquet, read_tsv
 from llmops_preprocess.word import read_word
-from llmops_shared.documents import sha256
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import Entry, join, store_for
 
@@ -52,20 +52,23 @@ def selected(name: str, source: Files) -> bool:
     return any(fnmatch(name, pattern) for pattern in source.include) and not any(fnmatch(name, pattern) for pattern in source.exclude)
 
 
-def files_digest(source: Files) -> str:
+def files_digest(source: Files, out: str | None = None) -> str:
     """A digest over names, sizes and contents of the files."""
-    lines = [
-        f"{name_below(entry.uri, source.uri)} {entry.size_bytes} {sha256(store_for(entry.uri).fetch(entry.uri))}"
-        for entry in files_of(source)
-    ]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    entries = files_of(source)
+    return digest_over([name_below(entry.uri, source.uri) for entry in entries], entries, out)
 
 
-def read_files(source: Files, view: str, pages: PageReader | None = None) -> Iterator[Record | Broken]:
+def read_files(
+    source: Files, view: str, pages: PageReader | None = None, pieces: Sequence[Piece] | None = None
+) -> Iterator[Record | Broken]:
     """A record, or what is wrong, for everything in the files, in order of their names; one document or line in memory at a time."""
-    for entry in files_of(source):
-        with store_for(entry.uri).fetch(entry.uri).open("rb") as file:
-            for member in members(name_below(entry.uri, source.uri), file):
+    for piece in [Piece(entry.uri) for entry in files_of(source)] if pieces is None else pieces:
+        name = name_below(piece.uri, source.uri)
+        with piece.open() as file:
+            if piece.end is not None:
+                yield from read_lines(Member(name, file), source, view, piece.first_line)
+                continue
+            for member in members(name, file):
                 if isinstance(member, Broken):
                     yield member
                     continue

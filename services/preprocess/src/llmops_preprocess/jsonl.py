@@ -1,17 +1,17 @@
 """The source `jsonl`: a record a line; what cannot be read is told line by line."""
 
-import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
 from pydantic import ValidationError
 
 from llmops_preprocess.bounded import TooLongError, bounded_lines
 from llmops_preprocess.config import JsonLines
+from llmops_preprocess.fingerprints import digest_over
 from llmops_preprocess.record import Broken, Record
+from llmops_preprocess.slices import Piece
 from llmops_shared.contracts.exchange import Message
-from llmops_shared.documents import sha256
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import Entry, store_for
 
@@ -31,18 +31,18 @@ def jsonl_files(uri: str) -> list[Entry]:
     return files
 
 
-def jsonl_digest(uri: str) -> str:
+def jsonl_digest(uri: str, out: str | None = None) -> str:
     """A digest over names, sizes and contents of the files."""
-    lines = [f"{name_below(entry.uri, uri)} {entry.size_bytes} {sha256(store_for(uri).fetch(entry.uri))}" for entry in jsonl_files(uri)]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    entries = jsonl_files(uri)
+    return digest_over([name_below(entry.uri, uri) for entry in entries], entries, out)
 
 
-def read_jsonl(source: JsonLines, view: str) -> Iterator[Record | Broken]:
-    """A record, or what is wrong, for every line that is not blank."""
-    for entry in jsonl_files(source.uri):
-        name = name_below(entry.uri, source.uri)
-        with store_for(entry.uri).fetch(entry.uri).open("rb") as file:
-            for number, line in bounded_lines(file, MAX_LINE_BYTES):
+def read_jsonl(source: JsonLines, view: str, pieces: Sequence[Piece] | None = None) -> Iterator[Record | Broken]:
+    """A record, or what is wrong, for every line that is not blank; of all files, or of these pieces of them."""
+    for piece in [Piece(entry.uri) for entry in jsonl_files(source.uri)] if pieces is None else pieces:
+        name = name_below(piece.uri, source.uri)
+        with piece.open() as file:
+            for number, line in bounded_lines(file, MAX_LINE_BYTES, piece.first_line):
                 if isinstance(line, TooLongError):
                     yield Broken(name, number, f"line is longer than {MAX_LINE_BYTES} bytes")
                 elif line.strip():

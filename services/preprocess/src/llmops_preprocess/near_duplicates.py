@@ -6,9 +6,9 @@ neighbours that are not alike themselves.
 """
 
 import hashlib
+import itertools
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,10 +17,12 @@ from llmops_preprocess.config import NearDuplicates
 from llmops_preprocess.record import Record, Stage, keep
 
 Hashes = NDArray[np.uint64]
+Positions = NDArray[np.int64]
 
 WORD = re.compile(r"\w+")
 # shingles hashed at a time: 128 permutations of them are 8 MB, which stays in a cache
 CHUNK = 8192
+MAX_KNOWN = 300_000
 
 
 def drop_near_duplicates(records: Sequence[Record], config: NearDuplicates) -> Stage:
@@ -36,21 +38,53 @@ def near_duplicates(texts: Sequence[str], config: NearDuplicates) -> set[int]:
     if not texts:
         return set()
     shingles, starts = shingle(texts, config.shingle_words)
-    signatures = sign(shingles, starts, config.num_permutations)
-    buckets = shared_buckets(signatures, band_rows(config.threshold, config.num_permutations))
-    sets = ShingleSets(shingles, starts)
-    order = sorted(np.flatnonzero((buckets >= 0).any(axis=1)).tolist(), key=lambda position: (-len(texts[position]), position))
+    bands = band_keys(sign(shingles, starts, config.num_permutations), band_rows(config.threshold, config.num_permutations))
+    positions, buckets = shared_buckets(bands.T)
+    sets = {int(position): np.unique(shingles[starts[position] : starts[position + 1]]) for position in np.unique(positions)}
+    lengths = {position: len(texts[position]) for position in sets}
+    return resembling(positions, buckets, lengths, sets, config.threshold)
+
+
+def bands_of(texts: Sequence[str], config: NearDuplicates) -> Hashes:
+    """Keys of each text in every band, shape [texts, bands]: texts with one in common are compared."""
+    assert config.threshold is not None
+    shingles, starts = shingle(texts, config.shingle_words)
+    return band_keys(sign(shingles, starts, config.num_permutations), band_rows(config.threshold, config.num_permutations))
+
+
+def resembling(
+    positions: Positions, buckets: Positions, lengths: Mapping[int, int], sets: Mapping[int, Hashes], threshold: float
+) -> set[int]:
+    """Positions of the texts to drop: from long to short, and of equal length in order, those that resemble one that is kept.
+
+    `positions` and `buckets` name a text and a bucket it shares; `lengths` and `sets` are those of the texts in them, a set as
+    sorted values.
+    """
+    order = np.argsort(positions, kind="stable")
+    positions, buckets = positions[order], buckets[order]
+    edges = np.flatnonzero(np.concatenate([[True], positions[1:] != positions[:-1], [True]]))
+    mine = {int(positions[start]): buckets[start:end].tolist() for start, end in itertools.pairwise(edges.tolist())} if len(order) else {}
     kept_in: dict[int, list[int]] = {}
-    dropped = set()
-    for position in order:
-        mine = [bucket for bucket in buckets[position].tolist() if bucket >= 0]
-        candidates = dict.fromkeys(other for bucket in mine for other in kept_in.get(bucket, ()))
-        if any(sets.jaccard(position, other) >= config.threshold for other in candidates):
+    dropped = set[int]()
+    for position in sorted(mine, key=lambda position: (-lengths[position], position)):
+        candidates = dict.fromkeys(other for bucket in mine[position] for other in kept_in.get(bucket, ()))
+        if any(resemble(sets[position], sets[other], threshold) for other in candidates):
             dropped.add(position)
             continue
-        for bucket in mine:
+        for bucket in mine[position]:
             kept_in.setdefault(bucket, []).append(position)
     return dropped
+
+
+def resemble(one: Hashes, other: Hashes, threshold: float) -> bool:
+    """Whether the exact Jaccard index of two sets of sorted values is at least the threshold."""
+    few, many = sorted((len(one), len(other)))
+    if few < threshold * many:
+        return False
+    both = np.concatenate((one, other))
+    both.sort(kind="stable")  # two runs in order, which a merge finds
+    shared = int(np.count_nonzero(both[1:] == both[:-1]))
+    return shared >= threshold * (few + many - shared)
 
 
 def shingle(texts: Sequence[str], width: int) -> tuple[Hashes, NDArray[np.int64]]:
@@ -58,11 +92,11 @@ def shingle(texts: Sequence[str], width: int) -> tuple[Hashes, NDArray[np.int64]
 
     A text with fewer words has one shingle, the text itself.
     """
-    known, words = WordHashes(), list[int]()
+    words = list[int]()
     sizes = np.empty(len(texts), dtype=np.int64)
     for number, text in enumerate(texts):
         found = WORD.findall(text.lower())
-        words.extend(map(known.__getitem__, found))
+        words.extend(map(known_words.__getitem__, found))
         words.extend([0] * (width - len(found)))
         sizes[number] = max(len(found), width)
     stream = np.array(words, dtype=np.uint64)
@@ -81,8 +115,13 @@ class WordHashes(dict[str, int]):
     """64 bits of a digest of each word, made when first asked for: the same in every process."""
 
     def __missing__(self, word: str) -> int:
+        if len(self) > MAX_KNOWN:
+            self.clear()
         self[word] = found = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
         return found
+
+
+known_words = WordHashes()
 
 
 def mix(values: Hashes) -> Hashes:
@@ -118,37 +157,26 @@ def band_rows(threshold: float, num_permutations: int) -> int:
     return found
 
 
-def shared_buckets(signatures: NDArray[np.uint32], rows: int) -> NDArray[np.int64]:
-    """Bucket numbers, shape [texts, bands]; -1 where a text is alone in its bucket."""
+def band_keys(signatures: NDArray[np.uint32], rows: int) -> Hashes:
+    """One value for the rows of each band, shape [texts, bands]."""
     bands = signatures.shape[1] // rows
-    buckets = np.full((len(signatures), bands), -1, dtype=np.int64)
-    first = 0
-    for band in range(bands):
-        key = np.zeros(len(signatures), dtype=np.uint64)
-        for row in range(band * rows, (band + 1) * rows):
-            key = mix(key + signatures[:, row])
-        _, bucket, size = np.unique(key, return_inverse=True, return_counts=True)
-        shared = size[bucket] > 1
-        buckets[shared, band] = first + bucket[shared]
-        first += len(size)
-    return buckets
+    keys: Hashes = np.zeros((len(signatures), bands), dtype=np.uint64)
+    for row in range(rows):
+        keys = mix(keys + signatures[:, row : bands * rows : rows].astype(np.uint64))
+    return keys
 
 
-class ShingleSets:
-    """The set of shingles of each text, made when first asked for."""
-
-    def __init__(self, shingles: Hashes, starts: NDArray[np.int64]) -> None:
-        self.shingles, self.starts = shingles, starts
-        self.made: dict[int, frozenset[Any]] = {}
-
-    def of(self, position: int) -> frozenset[Any]:
-        """The set of one text."""
-        if position not in self.made:
-            self.made[position] = frozenset(self.shingles[self.starts[position] : self.starts[position + 1]].tolist())
-        return self.made[position]
-
-    def jaccard(self, one: int, other: int) -> float:
-        """Shared shingles as a share of all shingles of the two."""
-        mine, theirs = self.of(one), self.of(other)
-        shared = len(mine & theirs)
-        return shared / (len(mine) + len(theirs) - shared)
+def shared_buckets(bands: Iterable[Hashes]) -> tuple[Positions, Positions]:
+    """Of the keys of all texts, band after band: positions of texts and numbers of the buckets that they share with another."""
+    positions, buckets, first = list[Positions](), list[Positions](), 0
+    for keys in bands:
+        order = np.argsort(keys, kind="stable")
+        ranked = keys[order]
+        same = ranked[1:] == ranked[:-1]
+        starts = np.concatenate([[True], ~same])
+        shared = np.concatenate([[False], same]) | np.concatenate([same, [False]])
+        positions.append(order[shared])
+        buckets.append(first + np.cumsum(starts)[shared])
+        first += len(keys)
+    empty = np.zeros(0, dtype=np.int64)
+    return np.concatenate([empty, *positions]), np.concatenate([empty, *buckets])

@@ -1,4 +1,4 @@
-"""Token shards: packed sequences as safetensors files."""
+"""Token shards: documents packed into sequences, as safetensors files."""
 
 from pathlib import Path
 
@@ -9,34 +9,19 @@ from safetensors.numpy import save_file
 
 from llmops_preprocess.pack import cut, pack, places
 from llmops_preprocess.tokenize import Tokens
-from llmops_shared.contracts.dataset import Shard
-from llmops_shared.documents import store_part
 from llmops_shared.errors import LlmopsError
 
-# 160 MB with five bytes a token: between 100 MB and 1 GB a shard, S3 and SageMaker's FastFile mode read at full speed
-TOKENS_PER_SHARD = 2**25
-
 Tensors = dict[str, NDArray[np.generic]]
+TOKENS_AT_ONCE = 1 << 20
+"""Tokens copied in one step: their places take sixteen times the room of the tokens."""
 
 
-def write_shards(out: str, split: str, tensors: Tensors, scratch: Path) -> list[Shard]:
-    """Writes the sequences of a split as `shards/<split>-00000-of-00001.safetensors` and so on."""
-    num_sequences, length = tensors["input_ids"].shape
-    step = max(1, TOKENS_PER_SHARD // length)
-    starts = range(0, num_sequences, step)
-    shards = []
-    for number, start in enumerate(starts):
-        part = {name: np.ascontiguousarray(tensor[start : start + step]) for name, tensor in tensors.items()}
-        # S3 lists in key order, so the numbers are padded
-        name = f"{split}-{number:05d}-of-{len(starts):05d}.safetensors"
-        try:
-            save_file(part, scratch / name)
-        except (OSError, SafetensorError) as error:
-            raise LlmopsError(f"{scratch / name}: cannot be written ({error}); free the space, or set TMPDIR to a larger disk") from error
-        stored = store_part(out, f"shards/{name}", scratch / name)
-        used = int(np.count_nonzero(part["document_ids"]))
-        shards.append(Shard(**stored.model_dump(), num_sequences=len(part["input_ids"]), num_tokens=used))
-    return shards
+def write_safetensors(tensors: Tensors, path: Path) -> None:
+    """Writes a shard. Raises LlmopsError when the disk is full."""
+    try:
+        save_file(tensors, path)
+    except (OSError, SafetensorError) as error:
+        raise LlmopsError(f"{path}: cannot be written ({error}); free the space, or choose another out=") from error
 
 
 def pack_tokens(tokens: Tokens, sequence_length: int, vocab_size: int, pad_id: int, seed: int) -> Tensors:
@@ -45,18 +30,23 @@ def pack_tokens(tokens: Tokens, sequence_length: int, vocab_size: int, pad_id: i
     sequences = pack(lengths, sequence_length)
     np.random.default_rng(seed).shuffle(sequences)
     position, target, number = places(sequences, lengths, sequence_length)
-    sizes = lengths[position]
-    within = np.arange(sizes.sum()) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    to, of = np.repeat(target, sizes) + within, np.repeat(starts[position], sizes) + within
     shape = (len(sequences), sequence_length)
     # uint16 halves the bytes of every vocabulary below 65,536
     ids = np.full(shape, pad_id, dtype=np.uint16 if vocab_size <= 2**16 else np.uint32)
     documents = np.zeros(shape, dtype=np.uint16)
-    ids.reshape(-1)[to] = tokens.ids[of]
-    documents.reshape(-1)[to] = np.repeat(number, sizes)
     tensors: Tensors = {"input_ids": ids, "document_ids": documents}
     if tokens.answers is not None:
-        mask = np.zeros(shape, dtype=np.uint8)
-        mask.reshape(-1)[to] = tokens.answers[of]
-        tensors["loss_mask"] = mask
+        tensors["loss_mask"] = np.zeros(shape, dtype=np.uint8)
+    sizes, source = lengths[position], starts[position]
+    edges = np.searchsorted(np.cumsum(sizes), np.arange(TOKENS_AT_ONCE, int(sizes.sum()) + TOKENS_AT_ONCE, TOKENS_AT_ONCE)).tolist()
+    first = 0
+    for last in [edge + 1 for edge in edges]:
+        here = slice(first, last)
+        within = np.arange(sizes[here].sum()) - np.repeat(np.cumsum(sizes[here]) - sizes[here], sizes[here])
+        to, of = np.repeat(target[here], sizes[here]) + within, np.repeat(source[here], sizes[here]) + within
+        ids.reshape(-1)[to] = tokens.ids[of]
+        documents.reshape(-1)[to] = np.repeat(number[here], sizes[here])
+        if tokens.answers is not None:
+            tensors["loss_mask"].reshape(-1)[to] = tokens.answers[of]
+        first = last
     return tensors

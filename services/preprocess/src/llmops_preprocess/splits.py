@@ -7,15 +7,25 @@ from llmops_preprocess.config import Splits
 NAMES = ("train", "validation", "test")
 
 
+def place_of(content: str) -> int:
+    """Where a hash puts a document, from 0 to 2**64."""
+    return int.from_bytes(hashlib.sha256(f"split\n{content}".encode()).digest()[:8], "big")
+
+
 def split_of(content: str, splits: Splits) -> str:
-    """The split of a document.
+    """The split of a document."""
+    return split_at(place_of(content), splits)
+
+
+def split_at(place: int, splits: Splits) -> str:
+    """The split of a place.
 
     `test` has the lowest hashes, then `validation`, then `train`, so a larger share only adds documents to the test split.
     """
-    place = int.from_bytes(hashlib.sha256(f"split\n{content}".encode()).digest()[:8], "big") / 2**64
-    if place < splits.test:
+    share = place / 2**64
+    if share < splits.test:
         return "test"
-    return "validation" if place < splits.test + splits.validation else "train"
+    return "validation" if share < splits.test + splits.validation else "train"
 
 
 def wanted(splits: Splits) -> list[str]:

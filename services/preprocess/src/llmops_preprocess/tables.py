@@ -22,9 +22,14 @@ MAX_DEPTH = 500
 
 
 def read_json_lines(member: Member, source: Files, view: str, pages: object = None) -> Iterator[Record | Broken]:
-    """A record a line; blank lines are passed over."""
+    """A record a line; blank lines are passed over. Raises ValueError for an empty file."""
+    return read_lines(member, source, view)
+
+
+def read_lines(member: Member, source: Files, view: str, first: int = 1) -> Iterator[Record | Broken]:
+    """The lines of a file, or of a stretch of it that begins with line `first`."""
     empty = True
-    for number, line in bounded_lines(member.stream, source.max_document_bytes):
+    for number, line in bounded_lines(member.stream, source.max_document_bytes, first):
         empty = False
         if isinstance(line, TooLongError):
             yield Broken(member.name, number, str(line))

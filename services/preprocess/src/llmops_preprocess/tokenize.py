@@ -1,7 +1,8 @@
 """Token ids of rows, one flat array a split."""
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,7 @@ class Tokens:
     """1 for each id that belongs to an answer; None for plain text."""
 
 
-def make_tokenizer(given: dict[str, Path] | None, train: Sequence[Record], config: PreprocessConfig, folder: Path) -> DatasetTokenizer:
+def make_tokenizer(given: dict[str, Path] | None, train: Iterable[Record], config: PreprocessConfig, folder: Path) -> DatasetTokenizer:
     """The given tokenizer, or one trained on the train split and nothing else."""
     folder.mkdir()
     if given is not None:
@@ -96,8 +97,13 @@ def up_to(answer: str, eos_token: str) -> str:
 def flat(documents: Sequence[Sequence[int]], answers: Sequence[int] | None) -> Tokens:
     """One array of all ids; of each document the last `answers` ids are the answer."""
     lengths = np.array([len(ids) for ids in documents], dtype=np.int64)
-    ids = np.fromiter((item for document in documents for item in document), dtype=np.uint32, count=int(lengths.sum()))
+    ids = np.fromiter(itertools.chain.from_iterable(documents), dtype=np.uint32, count=int(lengths.sum()))
     if answers is None:
         return Tokens(ids, lengths, None)
-    remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(len(ids))
-    return Tokens(ids, lengths, (remaining <= np.repeat(np.array(answers, dtype=np.int64), lengths)).astype(np.uint8))
+    return Tokens(ids, lengths, answer_mask(lengths, np.array(answers, dtype=np.int64)))
+
+
+def answer_mask(lengths: NDArray[np.int64], answers: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """1 for the last `answers` ids of each document."""
+    remaining = np.repeat(np.cumsum(lengths), lengths) - np.arange(int(lengths.sum()))
+    return (remaining <= np.repeat(answers, lengths)).astype(np.uint8)

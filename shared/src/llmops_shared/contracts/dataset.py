@@ -36,7 +36,7 @@ class StageCount(Value):
 
 
 class Shard(Part):
-    """A safetensors file of packed sequences.
+    """A safetensors file of packed sequences, or a WebDataset tar of the same (`.tar`: a sample a sequence, its tensors as `.npy`).
 
     Tensors, all of shape [num_sequences, sequence_length]: `input_ids` (uint16 if the vocabulary fits, else uint32),
     `document_ids` (uint16, 0 is padding, documents count from 1 in each sequence) and, in a chat dataset,
@@ -59,7 +59,9 @@ class Split(Value):
     rows: list[Part]
     """The rows as JSON lines: `TextRow` or `ChatRow` of `llmops_shared.rows`."""
     shards: list[Shard]
-    """The same rows as packed token shards."""
+    """The same rows as packed token shards; in each form that was asked for all of them."""
+    parquet: list[Part] = Field(default=[])
+    """The rows as Parquet, where that was asked for."""
 
 
 class Tokenizer(Value):
