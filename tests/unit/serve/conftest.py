@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from llmops_serve.config import RunConfig
-from llmops_serve.document_config import DeployConfig, ShadowConfig
 from llmops_serve.deploy import deploy, shadow
+from llmops_serve.document_config import DeployConfig, ShadowConfig
 
 
 @pytest.fixture(scope="session")

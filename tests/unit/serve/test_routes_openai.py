@@ -86,7 +86,6 @@ def test_log_probabilities_are_given_when_asked_for(client):
         ("logit_bias", {"1": 5}),
         ("tools", [{"type": "function", "function": {"name": "f", "parameters": {}}}]),
         ("response_format", {"type": "json_object"}),
-        ("top_logprobs", 3),
     ],
 )
 def test_what_the_engine_cannot_do_is_refused_by_name(client, field, value):
@@ -167,3 +166,45 @@ def test_the_request_id_is_the_clients_own_or_a_new_one(client):
     assert mine.headers["x-request-id"] == "window-17"
     assert mine.parse().id == "window-17"
     assert len(new.headers["x-request-id"]) == 32
+
+
+def test_the_likeliest_tokens_are_told_with_each_one(client):
+    answer = client.chat.completions.create(model="tiny", messages=QUESTION, max_tokens=4, temperature=0, logprobs=True, top_logprobs=3)
+
+    for one in answer.choices[0].logprobs.content:
+        assert len(one.top_logprobs) == 3
+        assert one.top_logprobs[0].logprob == pytest.approx(one.logprob)
+        assert one.top_logprobs[0].token == one.token
+
+
+def test_likeliest_tokens_without_log_probabilities_are_refused(client):
+    with refused("`top_logprobs` needs `logprobs`"):
+        client.chat.completions.create(model="tiny", messages=QUESTION, top_logprobs=2)
+
+
+def test_a_prompt_is_echoed_with_its_log_probabilities(client):
+    """What evaluation harnesses ask for: how likely is this very text?"""
+    answer = client.completions.create(model="tiny", prompt="What does itertools", max_tokens=2, temperature=0, echo=True, logprobs=2)
+
+    (choice,) = answer.choices
+    told = choice.logprobs
+    assert choice.text.startswith("What does itertools")
+    assert "".join(told.tokens[: answer.usage.prompt_tokens]) == "What does itertools"
+    assert len(told.tokens) == len(told.token_logprobs) == answer.usage.total_tokens
+    assert told.token_logprobs[0] is None and all(value < 0 for value in told.token_logprobs[1:])
+    assert [choice.text[at : at + len(token)] for at, token in zip(told.text_offset, told.tokens, strict=True)][:3] == told.tokens[:3]
+    assert len(told.top_logprobs[-1]) == 2
+
+
+def test_a_completion_streams_its_log_probabilities(client):
+    whole = client.completions.create(model="tiny", prompt="What does", max_tokens=5, temperature=0, logprobs=1).choices[0].logprobs
+    with client.completions.create(model="tiny", prompt="What does", max_tokens=5, temperature=0, logprobs=1, stream=True) as stream:
+        streamed = [chunk.choices[0].logprobs for chunk in stream]
+
+    assert [one.tokens[0] for one in streamed] == whole.tokens
+    assert [one.token_logprobs[0] for one in streamed] == pytest.approx(whole.token_logprobs, abs=1e-5)
+
+
+def test_an_echo_in_a_stream_is_refused(client):
+    with refused("`echo` is not supported in a stream"):
+        client.completions.create(model="tiny", prompt="What", echo=True, stream=True)

@@ -83,6 +83,13 @@ def test_the_huggingface_client_chats(client):
     assert answer.usage.completion_tokens == 5
 
 
+def test_the_huggingface_client_is_told_the_likeliest_tokens(client):
+    answer = client.text_generation(PROMPT, max_new_tokens=4, details=True, top_n_tokens=3)
+
+    assert [len(group) for group in answer.details.top_tokens] == [3] * 4
+    assert [group[0]["id"] for group in answer.details.top_tokens] == [token.id for token in answer.details.tokens]
+
+
 def test_return_full_text_puts_the_prompt_in_front(http):
     plain = http.post("/generate", json={"inputs": PROMPT, "parameters": {"max_new_tokens": 4}}).json()
     full = http.post("/generate", json={"inputs": PROMPT, "parameters": {"max_new_tokens": 4, "return_full_text": True}}).json()
@@ -181,8 +188,8 @@ def test_metrics_count_what_was_answered(http):
         ({"inputs": PROMPT, "parameters": {"best_of": 2}}, "`best_of` is not supported"),
         ({"inputs": PROMPT, "parameters": {"grammar": {"type": "regex", "value": "a"}}}, "`grammar` is not supported"),
         ({"inputs": PROMPT, "parameters": {"watermark": True}}, "`watermark` is not supported"),
-        ({"inputs": PROMPT, "parameters": {"adapter_id": "x"}}, "`adapter_id` is not supported"),
-        ({"inputs": PROMPT, "parameters": {"top_n_tokens": 3}}, "`top_n_tokens` is not supported"),
+        ({"inputs": PROMPT, "parameters": {"adapter_id": "x"}}, "`adapter_id` x is not served here (known: none)"),
+        ({"inputs": PROMPT, "parameters": {"top_n_tokens": 50}}, "parameters.top_n_tokens"),
         ({"inputs": PROMPT, "parameters": {"max_tokens": 3}}, "parameters.max_tokens"),
         ({"inputs": ""}, "`inputs` cannot be empty"),
         ({}, "`inputs`"),
@@ -255,8 +262,8 @@ def test_unknown_routes_and_methods_have_their_codes(http):
 
 
 def test_every_answer_has_the_shape_of_tgis_document(http, shapes):
-    details = {"max_new_tokens": 3, "details": True, "decoder_input_details": True}
-    chat = {**CHAT, "max_tokens": 3, "logprobs": True}
+    details = {"max_new_tokens": 3, "details": True, "decoder_input_details": True, "top_n_tokens": 2}
+    chat = {**CHAT, "max_tokens": 3, "logprobs": True, "top_logprobs": 2}
 
     shapes(http.post("/generate", json={"inputs": PROMPT, "parameters": details}).json(), "GenerateResponse")
     shapes(http.post("/", json={"inputs": PROMPT, "parameters": details}).json()[0], "GenerateResponse")

@@ -85,8 +85,8 @@ def test_limits_above_the_models_window_are_refused(endpoint, capsys):
 
 
 def test_pickles_in_a_package_are_refused(packages, tmp_path, capsys):
-    from llmops_serve.document_config import DeployConfig
     from llmops_serve.deploy import deploy
+    from llmops_serve.document_config import DeployConfig
     from support.tiny_package import package_folder
 
     shutil.copytree(packages / "first", tmp_path / "package")

@@ -130,7 +130,6 @@ class OpenAIBody(Body):
     presence_penalty: float | None = None
     logit_bias: Any = None
     metadata: dict[str, str] | None = None
-    user: str | None = None
 
     @model_validator(mode="after")
     def _is_supported(self) -> Self:
