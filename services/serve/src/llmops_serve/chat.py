@@ -59,6 +59,8 @@ async def chat_response(request: Request, body: ChatBody, route: str) -> Respons
         filters=body.retrieval_ask.filters,
         num_chunks=body.retrieval_ask.num_chunks,
         metadata=body.metadata or {},
+        caller=arrival.caller,
+        user=body.user,
     )
     job = await unless_gone(request, gateway.prepare(ask))
     if body.stream:
@@ -112,7 +114,7 @@ async def completion_response(request: Request, body: CompletionBody, route: str
         sampling = sampling.model_copy(update={"prompt_logprobs": True})
     numbers = range(len(body.prompt)) if len(body.prompt) > 1 else [None]
     asks = [
-        plain_ask(request, route, prompt, sampling, body.max_tokens, metadata=body.metadata, number=number)
+        plain_ask(request, route, prompt, sampling, body.max_tokens, metadata=body.metadata, number=number, user=body.user)
         for number, prompt in zip(numbers, body.prompt, strict=True)
     ]
     jobs = [await unless_gone(request, gateway.prepare(ask)) for ask in asks]

@@ -130,6 +130,7 @@ class OpenAIBody(Body):
     presence_penalty: float | None = None
     logit_bias: Any = None
     metadata: dict[str, str] | None = None
+    user: str | None = None
 
     @model_validator(mode="after")
     def _is_supported(self) -> Self:
