@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from llmops_shared.command import Verb, run_command
 from llmops_train.config import PackageConfig, TrainConfig
 from llmops_train.container_config import ContainerConfig
+from llmops_train.doctor_config import DoctorConfig
 from llmops_train.evaluation.config import CompareConfig, EvaluateConfig
 from llmops_train.feed_config import FeedServerConfig
 from llmops_train.streams import chatter_on_stderr
@@ -68,6 +69,16 @@ def feed(config: FeedServerConfig) -> None:
     serve(config)
 
 
+def examine(config: DoctorConfig) -> "Report":
+    from llmops_train.doctor.run import doctor
+
+    with chatter_on_stderr():
+        report = doctor(config)
+    for reason in report.reasons:
+        print(f"llmops-train doctor: {reason}", file=sys.stderr)
+    return report
+
+
 def train_in_container(config: ContainerConfig) -> "TrainingRun | None":
     from llmops_train.container import train
     from llmops_train.interruption import Interrupted
@@ -95,6 +106,13 @@ VERBS: list[Verb[Any]] = [
         CompareConfig,
         compare,
         refuses=lambda report: report.verdict == "worse",
+    ),
+    Verb(
+        "doctor",
+        "check an image or a host before money is spent; 3 with each finding and its fix",
+        DoctorConfig,
+        examine,
+        refuses=lambda report: report.verdict == "fail",
     ),
     Verb("train", "train inside a SageMaker container, which calls this on every host", ContainerConfig, train_in_container),
     Verb("feed", "read and collate data for the training hosts of a heterogeneous cluster, until they are done", FeedServerConfig, feed),

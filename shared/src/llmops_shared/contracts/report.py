@@ -56,6 +56,7 @@ class Report(Contract):
         "history",
         "status",
         "idle",
+        "doctor",
     ]
     """What was asked."""
     name: str

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from llmops_train.doctor.finding import Finding
 
-PROVIDER = re.compile(r"NET/OFI (?:Selected [Pp]rovider is|Using) (?P<name>[\w;-]+)")
-PLUGIN = re.compile(r"NET/OFI (?:Initializing aws-ofi-nccl|Using aws-ofi-nccl) (?P<version>[\w.-]+)")
-NETWORK = re.compile(r"(?:Using network|NET/Plugin: Loaded net plugin|Assigned NET plugin) (?P<name>[\w /.-]+?)(?: \(|$| to comm)")
-DIRECT = re.compile(r"GPU Direct RDMA (?P<state>Enabled|Disabled)|via NET/\S+/(?P<gdr>GDRDMA)")
+# the lines that AWS's own test of EFA looks for (aws-ofi-nccl's log at NCCL_DEBUG=INFO)
+PROVIDER = re.compile(r"NET/OFI Selected [Pp]rovider is (?P<name>[\w;-]+)")
+PLUGIN = re.compile(r"NET/OFI (?:Initializing|Using) aws-ofi-nccl (?P<version>[\w.-]+)")
+NETWORK = re.compile(r"Using network (?P<name>[\w /.-]+?)\s*$", re.M)
+DIRECT = re.compile(r"via NET/(?:AWS )?Libfabric/\d+/GDRDMA")
 
 
 def devices(folder: Path) -> list[str]:
@@ -54,7 +55,7 @@ def check_log(text: str, where: str) -> list[Finding]:
                 "set FI_PROVIDER=efa, pass /dev/infiniband into the container, and open the security group to its own members",
             )
         )
-    elif not any(match["state"] == "Enabled" or match["gdr"] for match in DIRECT.finditer(text)):
+    elif not DIRECT.search(text):
         findings.append(
             Finding(
                 "gpudirect",
