@@ -108,7 +108,7 @@ def make_server(gateway: Gateway, config: RunConfig) -> Server:
     drain_s = max(1, round(config.drain_timeout_s))
     settings = uvicorn.Config(
         front, http="httptools", log_config=None, access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=drain_s,
-        ws="none", backlog=BACKLOG,
+        ws="none", proxy_headers=False, backlog=BACKLOG,
     )  # fmt: skip
     return Server(settings, front)
 

@@ -8,6 +8,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
+from typing import cast
 from urllib.parse import urlsplit
 
 import httptools
@@ -79,8 +80,7 @@ class Connection(asyncio.Protocol):
 
     # what asyncio calls
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)  # uvloop's are none by inheritance
 
     def data_received(self, data: bytes) -> None:
         try:

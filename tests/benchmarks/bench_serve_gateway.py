@@ -1,0 +1,191 @@
+"""The gateway's own time: everything on, before a model server that answers at once, beside asking that server directly.
+
+python tests/benchmarks/bench_serve_gateway.py [--requests 6000] [--concurrency 1 16 64] [--litellm /path/to/litellm] [--shadow]
+
+Direct, gateway and LiteLLM take turns in one run, and so bear the same load of the machine; ratios and CPU time are what counts.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.upstreams import GatewayProcess, remote_variant, write_remote_endpoint
+
+from llmops_serve.limits import digest_of_key, new_key
+from llmops_serve.server_process import free_port
+
+BODY = {"model": "chat", "messages": [{"role": "user", "content": "hello " * 20}], "max_tokens": 50}
+ROUNDS = 5
+
+
+async def load(port: int, number: int, concurrency: int, key: str, model: str = "chat") -> list[float]:
+    """Milliseconds of each request, sent over that many connections."""
+    body = json.dumps({**BODY, "model": model}).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    took: list[float] = []
+    left = iter(range(number))
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for _ in left:
+            began = time.perf_counter()
+            writer.write(request)
+            answer = await reader.readuntil(b"\r\n\r\n")
+            assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
+            length = next(int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+            await reader.readexactly(length)
+            took.append((time.perf_counter() - began) * 1000)
+        writer.close()
+
+    await asyncio.gather(*(ask() for _ in range(concurrency)))
+    return took
+
+
+def figures(took: list[float], seconds: float) -> dict[str, float]:
+    cut = statistics.quantiles(took, n=100)
+    return {"p50": cut[49], "p99": cut[98], "rate": len(took) / seconds}
+
+
+def serve_upstream(*words: str) -> tuple[subprocess.Popen[bytes], int]:
+    port = free_port()
+    process = subprocess.Popen([sys.executable, "-m", "support.upstreams", str(port), *words], env={**os.environ, "PYTHONPATH": "tests"})
+    return process, port
+
+
+def serve_litellm(command: str, upstream: int, key: str, folder: Path) -> tuple[subprocess.Popen[bytes], int]:
+    port, config = free_port(), folder / "litellm.yaml"
+    model = {"model": "openai/m", "api_base": f"http://127.0.0.1:{upstream}/v1", "api_key": "sk-x"}
+    config.write_text(
+        json.dumps({"model_list": [{"model_name": "chat", "litellm_params": model}], "litellm_settings": {"telemetry": False}})
+    )
+    settings = {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "ERROR", "LITELLM_MODE": "PRODUCTION", "LITELLM_MASTER_KEY": key}
+    words = [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env={**os.environ, **settings})
+    return process, port
+
+
+def wait_for(port: int, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            asyncio.run(load(port, 1, 1, KEY))
+            return
+        except (OSError, AssertionError, asyncio.IncompleteReadError):
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.3)
+
+
+KEY = new_key()
+
+
+def everything_on(folder: Path) -> list[str]:
+    """Keys, limits, guard, capture in both forms, metrics as log lines."""
+    settings = {"name": "bench", "sha256": digest_of_key(KEY), "requests_per_minute": 10**8, "tokens_per_minute": 10**10}
+    (folder / "keys.json").write_text(json.dumps([settings]))
+    guard = ["guard.injection=refuse", "guard.pii=mask", "guard.blocked_topics={weapons: [bomb, grenade]}"]
+    logs = [f"data_capture={folder}/data-capture", f"metrics_log={folder}/metrics.log", "metrics_log_every_s=5"]
+    return [f"keys={folder}/keys.json", "max_concurrent_requests=1000", *guard, *logs]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--requests", type=int, default=6000)
+    parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--litellm")
+    parser.add_argument("--shadow", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(scratch)
+        processes: list[Any] = []
+        try:
+            bench(options, folder, processes)
+        finally:
+            for process in processes:
+                process.kill()
+                process.wait()
+
+
+def bench(options: argparse.Namespace, folder: Path, processes: list[Any]) -> None:
+    upstream, direct = serve_upstream()
+    processes.append(upstream)
+    production = remote_variant(folder, "production", [f"http://127.0.0.1:{direct}"])
+    wait_for(direct)
+    gateways = {"gateway": GatewayProcess(write_remote_endpoint(folder, [production]), *everything_on(folder))}
+    if options.shadow:
+        for number, kind in enumerate(("hang", "fail", "flood"), 2):
+            other, port = serve_upstream("0", kind)
+            processes.append(other)
+            wait_to_listen(port)
+            shadow = remote_variant(folder, "shadow", [f"http://127.0.0.1:{port}"], shadow=True)
+            endpoint = write_remote_endpoint(folder, [production, shadow], generation=number)
+            gateways[f"shadow-{kind}"] = GatewayProcess(endpoint, *everything_on(folder))
+    processes += [one.process for one in gateways.values()]
+    ports = {"direct": direct, **{name: one.port for name, one in gateways.items()}}
+    if options.litellm:
+        process, ports["litellm"] = serve_litellm(options.litellm, direct, KEY, folder)
+        processes.append(process)
+        wait_for(ports["litellm"])
+    before = gateways["gateway"].memory_mb()
+    for concurrency in options.concurrency:
+        took: dict[str, list[float]] = {name: [] for name in ports}
+        seconds = dict.fromkeys(ports, 0.0)
+        cpu = dict.fromkeys(gateways, 0.0)
+        for _ in range(ROUNDS):  # in turn, so that all bear the same load of the machine
+            for name, port in ports.items():
+                number = options.requests // ROUNDS // (20 if name == "litellm" else 1)
+                used = gateways[name].cpu_s() if name in gateways else 0.0
+                began = time.perf_counter()
+                took[name] += asyncio.run(load(port, number, concurrency, KEY))
+                seconds[name] += time.perf_counter() - began
+                if name in gateways:
+                    cpu[name] += gateways[name].cpu_s() - used
+        found = {name: figures(took[name], seconds[name]) for name in ports}
+        for name, one in found.items():
+            extra = {}
+            if name != "direct":
+                extra = {
+                    "over_direct_p50_ms": one["p50"] - found["direct"]["p50"],
+                    "over_direct_p99_ms": one["p99"] - found["direct"]["p99"],
+                }
+            if name in cpu:
+                extra["cpu_us_a_request"] = cpu[name] / len(took[name]) * 1e6
+            if name.startswith("shadow"):
+                extra["p50_beside_none"] = one["p50"] / found["gateway"]["p50"]
+            if name == "litellm":
+                extra["gateway_is_times_as_fast"] = found["gateway"]["rate"] / one["rate"]
+            print(json.dumps({"what": name, "concurrency": concurrency} | {key: round(value, 3) for key, value in (one | extra).items()}))
+    for name, one in gateways.items():
+        memory = {"start_s": round(one.start_s, 2), "memory_mb": round(one.memory_mb()), "memory_before_mb": round(before)}
+        lines = [line for line in one.metrics().splitlines() if line.startswith(("llmops_shadow", "llmops_capture"))] if not KEY else []
+        print(json.dumps({"what": name, **memory, "metrics": lines}))
+        assert one.stop() == 0
+
+
+def wait_to_listen(port: int) -> None:
+    import socket
+
+    end = time.monotonic() + 60
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.1)
+
+
+if __name__ == "__main__":
+    main()
