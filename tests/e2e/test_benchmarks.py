@@ -28,8 +28,8 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def url(package: Path) -> Iterator[str]:
     from llmops_serve.config import RunConfig
-    from llmops_serve.document_config import DeployConfig
     from llmops_serve.deploy import deploy
+    from llmops_serve.document_config import DeployConfig
     from llmops_serve.server import realized
     from support.serving import serving
 
@@ -51,10 +51,12 @@ def test_the_same_rows_get_the_same_score_from_the_model_and_through_an_endpoint
 ) -> None:
     # a plain directory: nobody knows what it learnt, so there is nothing to look for contamination in
     own = benchmark(tmp_path / "own", test_data, f"run={package}/model")
-    served = benchmark(tmp_path / "served", test_data, f"endpoint.url={url}", "endpoint.route=tgi")
+    # TGI tells a prompt's likelihoods as details, OpenAI's route by `echo` with `logprobs`
+    routes = [benchmark(tmp_path / route, test_data, f"endpoint.url={url}", f"endpoint.route={route}") for route in ("tgi", "openai")]
 
-    figures = [{item.name: item.value for item in report.measurements} for report in (own, served)]
+    figures = [{item.name: item.value for item in report.measurements} for report in (own, *routes)]
     assert figures[1] == pytest.approx(figures[0], rel=1e-3) and len(figures[0]) >= 6
+    assert figures[2] == pytest.approx(figures[0], rel=1e-3)
     details = own.measurements[0].details
     assert (
         details["num_fewshot"] == "0"
@@ -63,10 +65,10 @@ def test_the_same_rows_get_the_same_score_from_the_model_and_through_an_endpoint
     )
     answers = [
         [(row["row_id"], row["answer"]) for row in map(json.loads, (tmp_path / name / "benchmark-samples.jsonl").read_text().splitlines())]
-        for name in ("own", "served")
+        for name in ("own", "tgi", "openai")
     ]
     generated = [[pair for pair in side if pair[0].startswith("gsm8k")] for side in answers]
-    assert generated[0] == generated[1] and generated[0]
+    assert generated[0] and generated[0] == generated[1] == generated[2]
 
 
 def test_groups_are_what_their_files_offer(tmp_path: Path, package: Path, test_data: Path) -> None:

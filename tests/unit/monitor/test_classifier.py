@@ -32,6 +32,7 @@ def test_windows_of_different_words_are_told_apart() -> None:
     assert all(index >= 25 for index in found.most_current[:20])  # those with code are the least like the reference
 
 
+@pytest.mark.slow
 def test_a_relabelling_is_as_good_as_the_truth_where_there_is_no_drift() -> None:
     draw = random.Random(2)
 

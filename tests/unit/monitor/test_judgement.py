@@ -79,6 +79,7 @@ def test_p_values_of_one_column_are_not_too_small() -> None:
     assert 0.04 < np.mean(p_values < 0.1) < 0.1
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_at_alpha_over_all_columns() -> None:
     draw = np.random.default_rng(3)
 
@@ -90,6 +91,7 @@ def test_false_alarms_stay_at_alpha_over_all_columns() -> None:
     assert alarms <= 8  # 3 expected at alpha 0.01; more than 8 come in 4 of 1000 such sets
 
 
+@pytest.mark.slow
 def test_false_alarms_on_real_prompts() -> None:
     texts = [to_text(exchange(row, 1, good), "prompt") for row in questions()]
     draw = random.Random(4)
@@ -112,6 +114,7 @@ def test_a_shift_of_a_third_of_the_spread_is_found() -> None:
     assert found >= 0.94 * 300  # 0.96 in the long run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["characters", "words", "mean_word_length", "code_sign_share"])
 def test_a_shift_of_one_of_all_descriptors_is_found(name: str) -> None:
     texts = [to_text(exchange(row, 1, good), "prompt") for row in questions()]

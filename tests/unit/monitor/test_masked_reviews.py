@@ -50,6 +50,7 @@ def told_by(text: str) -> list[str]:
     return [form for form in encodings(text) if len(form) > 7] + [html.escape(text)]
 
 
+@pytest.mark.slow
 def test_twenty_kinds_in_five_encodings_are_in_no_file_that_people_or_training_see(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

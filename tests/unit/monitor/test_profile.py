@@ -147,6 +147,7 @@ def test_false_alarms_are_at_most_one_in_a_hundred(num_columns: int) -> None:
     assert alarm_count(1000, num_columns, (500, 500)) <= 10
 
 
+@pytest.mark.slow
 def test_a_shift_of_a_third_of_the_spread_is_found_in_five_hundred_rows() -> None:
     assert alarm_count(100, 1, (500, 500), 0.3) >= 92  # 96 % in the long run, see the benchmark
     assert alarm_count(100, 20, (4000, 500), 0.3) >= 97

@@ -74,6 +74,7 @@ def test_what_people_see_has_no_personal_data(tmp_path: Path) -> None:
     assert b"ann.smith" not in b"".join(path.read_bytes() for path in tmp_path.glob("review.db*"))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sampled_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     endpoint, _ = scene(tmp_path, paired(ROWS[:60]))
     failed = {"error": "gone", "finish_reason": "error", "response": ""}

@@ -65,6 +65,7 @@ def test_the_interval_holds_at_all_looks_together(kind: str) -> None:
     assert 0.005 < missed < 0.05 + 3 * math.sqrt(0.05 * 0.95 / NUM_RUNS)
 
 
+@pytest.mark.slow
 def test_a_difference_is_found_at_the_planned_size() -> None:
     planned = plan(PlanConfig(min_gain=0.3, margin=0, sd=1, power=0.9, num_metrics=1)).measurements[0].value
     missed, found = missed_at_any_look("normal", shift=0.3, alpha=0.05 / 3, num_units=int(planned), planned=int(planned))

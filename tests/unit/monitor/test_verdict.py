@@ -38,6 +38,7 @@ def pool() -> list[Pair]:
     return pairs
 
 
+@pytest.mark.slow
 def test_a_model_against_itself_is_promoted_in_at_most_one_of_twenty_runs(pool: list[Pair]) -> None:
     draw = random.Random(7)
     # without a margin, and with guardrails that hold: the gain alone decides, and half of all gains are above zero

@@ -170,3 +170,25 @@ def test_broken_lines_do_not_hide_an_answer(tmp_path: Path) -> None:
     (tmp_path / "exchanges" / "z.jsonl").write_text('{"request_id": "1e5"\n1e5 not json\n')
 
     assert main(["why", "request_id='1e5'", f"endpoint={tmp_path / 'endpoint-2'}"]) == 0
+
+
+def test_an_answer_that_sagemaker_captured_is_followed_as_far_as_its_capture_goes(root: str, capsys: pytest.CaptureFixture[str]) -> None:
+    build(root)
+    record = {
+        "captureData": {
+            "endpointInput": {"observedContentType": "application/json", "mode": "INPUT", "data": '{"inputs": "Why?"}', "encoding": "JSON"},
+            "endpointOutput": {"observedContentType": "application/json", "mode": "OUTPUT", "data": '{"generated_text": "So."}', "encoding": "JSON"},
+        },
+        "eventMetadata": {"eventId": "e-1", "inferenceId": "mine-7", "inferenceTime": "2026-11-25T10:00:00Z"}, "eventVersion": "0",
+    }  # fmt: skip
+    place = join(root, "capture/assistant/production/2026/11/25/10/a.jsonl")
+    store_for(place).write(place, json.dumps(record).encode() + b"\n")
+
+    code = main(["why", "mine-7", f"endpoint={join(root, 'endpoint-2')}", f"exchanges={join(root, 'capture')}"])
+
+    lineage = Lineage.model_validate_json(capsys.readouterr().out)
+    assert code == 3 and len(lineage.gaps) == 1
+    assert "capture names the variant production, and neither the generation nor the package" in lineage.gaps[0]
+    assert "behind generation 2" in lineage.gaps[0] and "2026-11-25T10:00:00+00:00" in lineage.gaps[0]
+    assert [link.kind for link in lineage.links[:5]] == ["exchange", "endpoint", "package", "evaluation", "run"]
+    assert lineage.links[-1].kind == "source"

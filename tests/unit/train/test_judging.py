@@ -241,6 +241,45 @@ def test_a_package_of_ours_can_be_asked(tmp_path: Path, fluent: str, capsys: pyt
     assert "takes 128 tokens, but prompt and verdict need" in capsys.readouterr().err
 
 
+def test_a_model_on_this_machine_judges(tmp_path: Path, fluent: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its weights are written by hand: whatever is asked, it says one verdict, a single token, and ends."""
+    said = '{"score": 4, "reason": "fine"}'
+    for folder, token in (("judge", said), ("babbler", f"Sure! {said}")):
+        write_judge(tmp_path / folder, f"{fluent}/model", token)
+    words = ["evaluate", predictions(tmp_path), "judge.kind=package", "judge.mode=rubric", "judge.max_tokens=16"]
+
+    assert main([*words, f"judge.model={tmp_path}/judge", f"out={tmp_path}/o"]) == 0
+    assert main([*words, f"judge.model={tmp_path}/babbler", f"out={tmp_path}/p"]) == 2
+
+    figures = {item.name: item for item in read_document(f"{tmp_path}/o", Report).measurements}
+    assert figures["judge_score"].value == 4 and figures["judge_score"].num_rows == 30
+    assert "gave no verdict in the form asked for" in capsys.readouterr().err
+
+
+def write_judge(folder: Path, tokenizer_folder: str, said: str) -> None:
+    """A Llama of one layer that does nothing, whose head maps every token to `said`, and `said` to the end."""
+    import torch
+    from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    tokenizer.add_tokens([said])
+    verdict, end = tokenizer.convert_tokens_to_ids(said), tokenizer.eos_token_id
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=1, num_key_value_heads=1,
+        max_position_embeddings=4096, eos_token_id=end, bos_token_id=tokenizer.bos_token_id, tie_word_embeddings=False,
+    )  # fmt: skip
+    model = LlamaForCausalLM(config)
+    with torch.no_grad():
+        for layer in (model.model.layers[0].self_attn.o_proj, model.model.layers[0].mlp.down_proj, model.model.embed_tokens, model.lm_head):
+            layer.weight.zero_()
+        model.model.embed_tokens.weight[:, 0] = 1
+        model.model.embed_tokens.weight[verdict, 1] = 1
+        model.lm_head.weight[verdict, 0] = 1
+        model.lm_head.weight[end, 1] = 10
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
 def test_people_see_what_the_judge_is_unsure_of_and_a_random_share(tmp_path: Path) -> None:
     queue = SqliteQueue(str(tmp_path / "q.db"))
     with serve(judge_server) as url:

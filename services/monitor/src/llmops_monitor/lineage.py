@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, ClassVar, Literal, TypeVar
 
+from llmops_monitor.sagemaker_capture import SOURCE
 from llmops_shared.contracts.dataset import DatasetManifest
 from llmops_shared.contracts.document import Contract, Part, Reference, Value
 from llmops_shared.contracts.endpoint import Endpoint
@@ -73,19 +74,36 @@ class Walk:
             facts["row_id"] = exchange.metadata["row_id"]
         name = f"{exchange.request_id} ({exchange.variant})"
         self.links.append(Link(kind="exchange", of="", name=name, uri="", sha256=sha256(exchange.model_dump_json().encode()), facts=facts))
-        found = self.endpoint(exchange, endpoint_uri)
+        captured = exchange.metadata.get("source") == SOURCE["source"]
+        found = self.captured(exchange, endpoint_uri) if captured else self.endpoint(exchange, endpoint_uri)
         if found is None:
             return
         place, endpoint = found
         variant = next((item for item in endpoint.variants if item.name == exchange.variant), None)
-        if variant is None or variant.package.sha256 != exchange.package_sha256:
+        if variant is None or (not captured and variant.package.sha256 != exchange.package_sha256):
             self.gaps.append(
-                f"{place}: has no variant {exchange.variant} with package {exchange.package_sha256[:12]}, which gave the answer"
+                f"{place}: has no variant {exchange.variant}"
+                + (f" with package {exchange.package_sha256[:12]}" if exchange.package_sha256 else "")
+                + ", which gave the answer"
             )
             return
         self.package(variant.package, place, f"endpoint {endpoint.name}")
         if exchange.retrieval is not None and endpoint.retrieval is not None:
             self.index(endpoint.retrieval.index, place, exchange)
+
+    def captured(self, exchange: Exchange, uri: str) -> tuple[str, Endpoint]:
+        """The document given, for SageMaker's capture names a variant and nothing else: what it cannot prove is a gap."""
+        place = document_uri(uri, Endpoint)
+        document = read_document(place, Endpoint)
+        self.gaps.append(
+            f"{place}: SageMaker's capture names the variant {exchange.variant}, and neither the generation nor the package nor the chunks "
+            f"of the answer; what follows is behind generation {document.generation}, so give endpoint= the one that was live at "
+            f"{exchange.time.isoformat()}"
+        )
+        facts = {"generation": str(document.generation), "reason": document.reason}
+        of, digest = f"exchange {exchange.request_id} ({exchange.variant})", sha256(store_for(place).read(place))
+        self.links.append(Link(kind="endpoint", of=of, name=document.name, uri=place, sha256=digest, facts=facts))
+        return place, document
 
     def endpoint(self, exchange: Exchange, uri: str) -> tuple[str, Endpoint] | None:
         """The generation that answered, at or before the one given."""

@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from llmops_monitor.lineage import Lineage, Walk
 from llmops_monitor.load import capture_uri
+from llmops_monitor.sagemaker_capture import CaptureError, exchange_of, is_capture
 from llmops_monitor.why_config import WhyConfig
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.exchange import Exchange
@@ -46,8 +47,8 @@ def answers_to(request_id: str, uri: str) -> Iterator[Exchange]:
             if wanted not in line:
                 continue
             try:
-                exchange = Exchange.model_validate_json(line)
-            except ValidationError:
+                exchange = exchange_of(line, entry.uri) if is_capture(line) else Exchange.model_validate_json(line)
+            except (ValidationError, CaptureError):
                 continue  # a broken line is told by `compare` and `drift`, and names no chain
             if exchange.request_id == request_id:
                 found[exchange.variant, exchange.shadow] = exchange

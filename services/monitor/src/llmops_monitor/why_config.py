@@ -9,7 +9,8 @@ class WhyConfig(Config):
     """From an answer back to the documents it came from."""
 
     request_id: str = Field(min_length=1)
-    """Id of the request, as the client got it in `x-request-id`; may be given as a bare word."""
+    """Id of the request, as the client got it in `x-request-id`, or in SageMaker's capture the inference id that the client gave (else
+    the event id); may be given as a bare word."""
     endpoint: str = Field(min_length=1)
     """Endpoint document, or its folder: the generation that answered, or any later one."""
     exchanges: str | None = Field(default=None)
