@@ -108,7 +108,7 @@ def test_deploy_refers_to_the_index(scene):
     )
     write_document(f"{scene}/index", index)
 
-    assert main(["deploy", "name=rag", f"package={scene}/base", f"index={scene}/index", "num_chunks=2", f"out={scene}/rag"]) == 0
+    assert main(["deploy", "name=rag", f"package={scene}/base", f"index={scene}/index", "retrieval.num_chunks=2", f"out={scene}/rag"]) == 0
 
     endpoint = read_document(f"{scene}/rag", Endpoint)
     assert endpoint.retrieval.num_chunks == 2

@@ -9,6 +9,7 @@ from llmops_serve.config import ReplayConfig, RunConfig
 from llmops_serve.document_config import (
     DeployConfig,
     PromoteConfig,
+    ReindexConfig,
     RenderConfig,
     RollbackConfig,
     ShadowConfig,
@@ -38,6 +39,12 @@ def split(config: SplitConfig) -> "Endpoint":
     from llmops_serve.split import split
 
     return split(config)
+
+
+def reindex(config: ReindexConfig) -> "Endpoint":
+    from llmops_serve.reindex import reindex
+
+    return reindex(config)
 
 
 def promote(config: PromoteConfig) -> "Endpoint":
@@ -98,6 +105,7 @@ VERBS: list[Verb[Any]] = [
     Verb("deploy", "write the first Endpoint document: one production variant", DeployConfig, deploy),
     Verb("shadow", "write the next Endpoint document: a second package gets a copy of the traffic", ShadowConfig, shadow),
     Verb("split", "write the next Endpoint document: two packages share the live traffic", SplitConfig, split),
+    Verb("reindex", "write the next Endpoint document: another index, or another way to search it", ReindexConfig, reindex),
     Verb(
         "promote",
         "write the next Endpoint document: what was on trial goes live if its Report says so, or exit 3",

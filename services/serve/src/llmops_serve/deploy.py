@@ -30,7 +30,7 @@ def deploy(config: DeployConfig) -> Endpoint:
     retrieval = None
     if config.index is not None:
         read_document(config.index, RetrievalIndex)
-        retrieval = Retrieval(index=refer(config.index, RetrievalIndex, folder), num_chunks=config.num_chunks)
+        retrieval = Retrieval(index=refer(config.index, RetrievalIndex, folder), **config.retrieval.model_dump())
     capture = None
     if config.capture is not None:
         capture = Capture(uri=relative(config.capture, folder), sample_rate=config.capture_sample_rate)

@@ -6,6 +6,7 @@ from pydantic import Field, model_validator
 
 from llmops_shared.config import Config, JobConfig
 from llmops_shared.contracts.engine import EngineName, EngineSettings
+from llmops_shared.contracts.retrieval import RetrievalSettings
 
 NAME = r"^[a-zA-Z0-9]([a-zA-Z0-9-]{0,62})$"
 
@@ -27,8 +28,8 @@ class DeployConfig(JobConfig):
     """Adapter packages by the name that requests say: `adapters.law=build/law`."""
     index: str | None = Field(default=None)
     """RetrievalIndex for requests that ask for context, or its folder; not given: such requests are refused."""
-    num_chunks: int = Field(default=3, ge=1)
-    """Chunks put in front of a question that asks for context, as far as they fit."""
+    retrieval: RetrievalSettings = Field(default=RetrievalSettings())
+    """How the index is searched and its chunks are shown: `retrieval.num_chunks=5`, `retrieval.when_empty=refuse`."""
     capture: str | None = Field(default=None)
     """Folder of the exchange log, local or `s3://`; not given: nothing is kept."""
     capture_sample_rate: float = Field(default=1.0, ge=0, le=1)
@@ -65,6 +66,23 @@ class SplitConfig(JobConfig):
     """What runs it; not given: what runs the other one."""
     urls: list[str] = Field(default=[])
     """Servers of that engine that run already."""
+
+
+class ReindexConfig(JobConfig):
+    """The next generation of an endpoint, with another index or another way to search it."""
+
+    endpoint: str = Field(min_length=1)
+    """Endpoint document to start from, or its folder."""
+    index: str | None = Field(default=None, min_length=1)
+    """RetrievalIndex to search from now on, or its folder; not given: the same one."""
+    retrieval: RetrievalSettings | None = Field(default=None)
+    """How it is searched, all of it anew; not given: as before."""
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if self.index is None and self.retrieval is None:
+            raise ValueError("give index=, retrieval.*=, or both: else nothing would change")
+        return self
 
 
 class PromoteConfig(JobConfig):
