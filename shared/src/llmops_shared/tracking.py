@@ -1,10 +1,13 @@
 """MLflow, as every job uses it: one run a job, with parameters, metrics, dataset inputs, artifacts and the registry."""
 
+import json
 import logging
 import re
+import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -12,6 +15,7 @@ from llmops_shared.config import Tracking
 from llmops_shared.contracts import DatasetManifest
 from llmops_shared.contracts.package import RegisteredModel
 from llmops_shared.errors import LlmopsError
+from llmops_shared.outbox import Outbox
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -37,6 +41,9 @@ class Run(Protocol):
     def artifact(self, path: Path, folder: str = "") -> None:
         """Keeps a file with the run."""
 
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Keeps a table that MLflow shows run beside run; it replaces an earlier one of that name."""
+
     def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
         """Adds a version to the model registry and points the alias at it."""
 
@@ -59,13 +66,19 @@ def tracked(tracking: Tracking, stage: str, name: str, began: float | None = Non
     run = client.create_run(experiment, start_time=start_time, tags=tags, run_name=name)
     run_id: str = run.info.run_id
     ended = "FAILED"
+    outbox = Outbox(f"MLflow at {tracking.uri}", is_passing)
     try:
-        yield MlflowRun(client, run_id)
+        yield MlflowRun(client, run_id, outbox)
         ended = "FINISHED"
     finally:
+        over = int(time.time() * 1000)
         for one in (run_id, parent):  # a pipeline's run is over, as far as anybody knows, when its last stage is
             if one:
-                client.set_terminated(one, ended)
+                outbox.put(partial(client.set_terminated, one, ended, over))
+        if ended == "FAILED":
+            outbox.abandon()
+        else:
+            outbox.close()
 
 
 def pipeline_run(client: "MlflowClient", experiment: str, name: str) -> str:
@@ -80,17 +93,31 @@ def pipeline_run(client: "MlflowClient", experiment: str, name: str) -> str:
 def connect(uri: str) -> "MlflowClient":
     """A client. Its import takes two seconds, so it happens only when a run is opened."""
     from mlflow import MlflowClient
+    from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
     from mlflow.exceptions import MlflowException
 
     database = database_of(uri)
     if database is not None:
         database.parent.mkdir(parents=True, exist_ok=True)
+    if not MLFLOW_HTTP_REQUEST_MAX_RETRIES.is_set():
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES.set(1)  # the outbox tries again, and sooner than after MLflow's minutes
     for chatty in ("mlflow.store.db.utils", "alembic"):  # one line per table of a fresh database
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    for chatty in ("mlflow.tracking.request_header.registry", "urllib3.connectionpool"):  # a line a request; the outbox says it once
+        logging.getLogger(chatty).setLevel(logging.ERROR)
     try:
         return MlflowClient(tracking_uri=uri)
     except MlflowException as error:
         raise LlmopsError(f"tracking.uri {uri}: MLflow cannot use it ({error})") from error
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether MLflow may take the same call later: it is away, overloaded, or its database is busy."""
+    from mlflow.exceptions import MlflowException
+
+    if isinstance(error, MlflowException):
+        return error.error_code in ("INTERNAL_ERROR", "TEMPORARILY_UNAVAILABLE", "REQUEST_LIMIT_EXCEEDED", "RESOURCE_EXHAUSTED")
+    return isinstance(error, OSError)  # requests' and urllib3's errors are OSErrors, too
 
 
 def experiment_id(client: "MlflowClient", tracking: Tracking) -> str:
@@ -136,44 +163,68 @@ class Untracked:
     def artifact(self, path: Path, folder: str = "") -> None:
         return None
 
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        return None
+
     def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
         return None
 
 
 class MlflowRun:
-    """A run in MLflow."""
+    """A run in MLflow. All but `register` is recorded beside the work, in order, and waits out a server that is away.
 
-    def __init__(self, client: "MlflowClient", run_id: str) -> None:
+    Whatever is sent twice is recorded once: points of curves have their time from here, parameters do not change, files are replaced.
+    """
+
+    def __init__(self, client: "MlflowClient", run_id: str, outbox: Outbox) -> None:
         self.client = client
         self.run_id: str | None = run_id
         self._id = run_id
+        self._outbox = outbox
+        self._tables: list[str] = []
 
     def parameters(self, values: Mapping[str, Any]) -> None:
         from mlflow.entities import Param
 
         flat = [Param(metric_name(key), str(value)[:6000]) for key, value in flatten(values)]  # MLflow's limit for a value
         for start in range(0, len(flat), 100):  # and for the parameters in one request
-            self.client.log_batch(self._id, params=flat[start : start + 100])
+            self._outbox.put(partial(self.client.log_batch, self._id, params=flat[start : start + 100]))
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self.client.log_batch(self._id, metrics=[Metric(metric_name(key), value, now, step) for key, value in values.items()])
+        points = [Metric(metric_name(key), value, now, step) for key, value in values.items()]
+        self._outbox.put(partial(self.client.log_batch, self._id, metrics=points))
 
     def dataset(self, manifest: DatasetManifest, uri: str, digest: str, context: str) -> None:
-        import json
-
         from mlflow.entities import Dataset, DatasetInput, InputTag
 
         source = json.dumps({"uri": uri})
         profile = json.dumps({name: {"rows": s.num_rows, "tokens": s.num_tokens} for name, s in manifest.splits.items()})
         # MLflow keeps 36 characters of a digest
         entity = Dataset(name=manifest.name, digest=digest[:36], source_type="llmops", source=source, profile=profile)
-        self.client.log_inputs(self._id, [DatasetInput(entity, [InputTag("mlflow.data.context", context)])])
+        inputs = [DatasetInput(entity, [InputTag("mlflow.data.context", context)])]
+        self._outbox.put(partial(self.client.log_inputs, self._id, inputs))
 
     def artifact(self, path: Path, folder: str = "") -> None:
-        self.client.log_artifact(self._id, str(path), folder or None)
+        self._keep(path.name, path.read_bytes(), folder)  # the caller's file may be gone when it is sent
+
+    def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        self._keep(f"{name}.json", json.dumps({"columns": list(columns), "data": [list(row) for row in rows]}).encode(), "")
+        if name not in self._tables:
+            self._tables.append(name)
+            shown = json.dumps([{"path": f"{table}.json", "type": "table"} for table in self._tables])
+            self._outbox.put(partial(self.client.set_tag, self._id, "mlflow.loggedArtifacts", shown))
+
+    def _keep(self, name: str, content: bytes, folder: str) -> None:
+        def send() -> None:
+            with tempfile.TemporaryDirectory() as scratch:
+                path = Path(scratch) / name
+                path.write_bytes(content)
+                self.client.log_artifact(self._id, str(path), folder or None)
+
+        self._outbox.put(send)
 
     def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
         from mlflow.exceptions import MlflowException
