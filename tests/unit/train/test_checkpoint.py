@@ -107,8 +107,8 @@ def test_a_checkpoint_of_two_processes_has_a_file_of_each_and_its_tensors_once(t
 def test_any_flipped_byte_is_found_and_named_and_the_checkpoint_before_is_used(
     two_checkpoints: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")  # noqa: T201 - pytest shows it when the test fails
+    seed = int(os.environ.get("LLMOPS_CHAOS_SEED") or random.randrange(2**32))
+    print(f"seed {seed} (LLMOPS_CHAOS_SEED)")  # noqa: T201 - to run the same again
     generator = random.Random(seed)
 
     for path in [path for path in two_checkpoints.iterdir() if "step-00000004" in path.name]:

@@ -1,6 +1,7 @@
 """Whole copies of the model: one process, or DistributedDataParallel over several."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -26,7 +27,6 @@ class Copies:
         self.model = model.to(mesh.device)
         self.losses: Any = Losses(model, loss, config)
         if config.parallel.engine == "ddp":
-            # what the forward pass leaves out (an adapter beside an unused layer) would make DDP wait for ever
             devices = [mesh.device] if mesh.device.type == "cuda" else None
             self.losses = DistributedDataParallel(self.losses, device_ids=devices, gradient_as_bucket_view=True)
         self.optimizers = make_optimizers(model, config.optimizer)
@@ -49,7 +49,7 @@ class Copies:
 
     def update(self) -> float:
         norm = float(torch.nn.utils.clip_grad_norm_(self.parameters, self.config.optimizer.max_grad_norm, foreach=True))
-        if torch.isfinite(torch.tensor(norm)):
+        if math.isfinite(norm):
             for optimizer in self.optimizers:
                 optimizer.step()
         for optimizer in self.optimizers:
