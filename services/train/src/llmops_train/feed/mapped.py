@@ -45,14 +45,13 @@ class MappedSequences:
         return self._tables[shard]
 
     def take(self, rows: Rows) -> Packed:
-        shards = np.searchsorted(self.first_rows, rows, side="right") - 1
-        first = int(shards[0])
+        shards = self.first_rows.searchsorted(rows, side="right") - 1
         inside = rows - self.first_rows[shards]
-        if (shards == first).all():
-            joined = {name: values[inside] for name, values in self.table(first).items()}
-        else:
-            tables = [self.table(int(shard)) for shard in shards]
-            joined = {name: np.stack([table[name][row] for table, row in zip(tables, inside, strict=True)]) for name in tables[0]}
+        first = int(shards[0])
+        joined = {name: np.empty((len(rows), values.shape[1]), values.dtype) for name, values in self.table(first).items()}
+        for place, (shard, row) in enumerate(zip(shards.tolist(), inside.tolist(), strict=True)):
+            for name, values in self.table(shard).items():
+                joined[name][place] = values[row]
         check_tokens(self.paths[first], joined, self.vocab_size)
         return Packed(joined["input_ids"], joined["document_ids"], joined.get("loss_mask"))
 

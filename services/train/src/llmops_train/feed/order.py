@@ -52,6 +52,18 @@ class Order:
 
     def peek(self, step: int) -> Rows:
         """Row numbers of a step, without taking it."""
+        number, offset = divmod(step * self.batch_rows, self.num_rows)
+        ends = self.epoch(number).window_ends
+        window = int(ends.searchsorted(offset, side="right"))
+        if offset + self.batch_rows <= ends[window]:  # nearly always
+            begin = offset - (int(ends[window - 1]) if window else 0)
+            rows = self.window(number, window)[begin : begin + self.batch_rows]
+            self.forget([(number, window)])
+            return rows
+        return self.peek_across(step)
+
+    def peek_across(self, step: int) -> Rows:
+        """Row numbers of a step that touches several windows or epochs."""
         found, needed = np.empty(self.batch_rows, np.int64), []
         for number, mine, offsets, windows in self.places(step):
             ends, inside = self.epoch(number).window_ends, np.empty(len(offsets), np.int64)
@@ -109,6 +121,8 @@ class Order:
 
     def forget(self, needed: list[tuple[int, int]]) -> None:
         """Keeps what the last step used and the epoch after it."""
+        if len(self._windows) == len(needed):
+            return
         self._windows = {key: self._windows[key] for key in needed}
         last = needed[-1][0]
         self._epochs = {number: epoch for number, epoch in self._epochs.items() if needed[0][0] <= number <= last + 1}
