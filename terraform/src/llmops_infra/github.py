@@ -6,10 +6,12 @@ from constructs import Construct
 
 from llmops_infra.config import Environment
 from llmops_infra.keys import Keys
+from llmops_infra.permissions import READ_OBJECTS, WRITE_OBJECTS, find, places
 from llmops_infra.policy import Statement, allow, pass_role
 from llmops_infra.role import role_with
 from llmops_infra.settings import GitHub
 from llmops_infra.stack import Account, state_bucket, state_key
+from llmops_infra.storage import Buckets
 
 HOST = "token.actions.githubusercontent.com"
 
@@ -35,16 +37,26 @@ class GitHubRoles(Construct):
     """One role that deploys from this environment's GitHub environment, one that only looks, for pull requests."""
 
     def __init__(
-        self, scope: Construct, name: str, *, environment: Environment, settings: GitHub, account: Account, keys: Keys, serve_role_arn: str
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        environment: Environment,
+        settings: GitHub,
+        account: Account,
+        keys: Keys,
+        buckets: Buckets,
+        serve_role_arn: str,
     ) -> None:
         super().__init__(scope, name)
-        self._environment, self._account, self._keys = environment, account, keys
+        self._environment, self._account, self._keys, self._buckets = environment, account, keys, buckets
         self._provider_arn = account.arn("iam", f"oidc-provider/{HOST}", region="")
         if not settings.provider_exists:
             provider = IamOpenidConnectProvider(self, "provider", url=f"https://{HOST}", client_id_list=["sts.amazonaws.com"])
             self._provider_arn = provider.arn
         repository = settings.repository
         deploy = [*self._use_state(write=True), *self._push_images(), *self._deploy_endpoint(serve_role_arn), *self._run_pipeline()]
+        deploy += self._promote()
         look = [*self._use_state(write=False), allow("Look", LOOK, ["*"])]
         self.deploy = self._role("deploy", f"repo:{repository}:environment:{environment.name}", deploy)
         self.plan = self._role("plan", f"repo:{repository}:pull_request", look)
@@ -68,6 +80,7 @@ class GitHubRoles(Construct):
 
     def _push_images(self) -> list[Statement]:
         push = ["BatchCheckLayerAvailability", "BatchGetImage", "CompleteLayerUpload", "DescribeImages", "InitiateLayerUpload"]
+        push.append("DescribeImageScanFindings")
         calls = [f"ecr:{call}" for call in (*push, "PutImage", "UploadLayerPart", "GetDownloadUrlForLayer")]
         return [
             allow("PushImages", calls, [self._account.arn("ecr", f"repository/{self._environment.prefix}/*")]),
@@ -111,3 +124,16 @@ class GitHubRoles(Construct):
         pipelines = [self._account.arn("sagemaker", f"pipeline/{prefix}"), self._account.arn("sagemaker", f"pipeline/{prefix}/*")]
         calls = ("StartPipelineExecution", "DescribePipeline", "DescribePipelineExecution", "ListPipelineExecutionSteps")
         return [allow("RunPipeline", [f"sagemaker:{call}" for call in calls], pipelines)]
+
+    def _promote(self) -> list[Statement]:
+        """What drift, promotion and rollback read and write: traffic, reports and Endpoint documents; no weights, no raw text."""
+        captures, models = self._buckets.captures, self._buckets.models
+        return [
+            find(captures, ["exchanges", "reports"]),
+            allow("ReadTraffic", READ_OBJECTS, places(captures, ["exchanges"])),
+            allow("WriteReports", WRITE_OBJECTS, places(captures, ["reports"])),
+            find(models, ["endpoints"]),
+            allow("WriteEndpoints", WRITE_OBJECTS, places(models, ["endpoints"])),
+            self._keys.use(["captures", "models"]),
+            allow("TellOfDrift", ["events:PutEvents"], [self._account.arn("events", "event-bus/default")]),
+        ]

@@ -215,6 +215,7 @@ class PlatformStack(Stack):
             settings=settings,
             account=self.account,
             keys=self.keys,
+            buckets=self.buckets,
             serve_role_arn=self.identity.serve.arn,
         )
         return {"github_role_arns": {"deploy": roles.deploy.arn, "plan": roles.plan.arn}}

@@ -85,6 +85,21 @@ def test_the_role_of_pull_requests_only_looks(platform: Resources) -> None:
     assert read == [[f"arn:{PARTITION}:s3:::llmops-state-{ACCOUNT}-eu-west-1/llmops/full/*"]]
 
 
+def test_the_role_of_deployments_writes_reports_and_documents_and_no_weights(platform: Resources) -> None:
+    written = {
+        place.partition("}/")[2]
+        for statement in of(platform, "github_deploy")
+        if "s3:PutObject" in statement["Action"]
+        for place in statement["Resource"]
+    }
+
+    assert written == {"", "reports/*", "endpoints/*"}  # the state's folder is no reference
+    assert {"ecr:DescribeImageScanFindings", "events:PutEvents"} <= {
+        action for statement in of(platform, "github_deploy") for action in statement["Action"]
+    }
+    assert len(json.dumps(of(platform, "github_deploy"))) < 10_240  # IAM's limit of a role's own policy
+
+
 def test_services_reach_their_own_data_only(platform: Resources) -> None:
     def written(service: str) -> set[str]:
         return {

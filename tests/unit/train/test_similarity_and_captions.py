@@ -1,11 +1,15 @@
 """Metrics with large parts: BERTScore and embeddings with an encoder from a wheel, CIDEr, METEOR 1.5 and SPICE with Java."""
 
 import importlib.util
+import json
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 
 from llmops_shared.errors import LlmopsError
+from llmops_train.metrics.captions import spice
 from llmops_train.metrics.pairs import make_pairs
 from llmops_train.metrics.text import check_texts, score_texts
 from support.tools import lacking
@@ -61,3 +65,31 @@ def test_spice_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
         LlmopsError, match="spice: (needs pycocoevalcap; install it with|needs Java on PATH|stanford-corenlp-3.6.0.jar and)"
     ):
         check_texts(["spice"], None)
+
+
+FAKE = """#!{python}
+import json, sys
+words = sys.argv[1:]
+json.dump(words, open("{folder}/words.json", "w"))
+rows = json.load(open(words[words.index("spice-1.0.jar") + 1]))
+if any(row["test"] == "fails" for row in rows):
+    sys.exit("java.lang.ExceptionInInitializerError")
+scores = lambda row: {{"All": {{"pr": 0.5, "re": 0.4, "f": len(row["refs"]) / 10, "fn": 1.0, "numImages": 1.0}}, "Relation": {{"f": float("nan")}}}}
+found = [{{"image_id": row["image_id"], "test_tuples": [], "ref_tuples": [], "scores": scores(row)}} for row in reversed(rows)]
+json.dump(found, open(words[words.index("-out") + 1], "w"))
+"""
+
+
+def test_spice_is_asked_by_its_command_line_and_read_from_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In place of Java, for the jars cannot be had without their site; what SPICE itself computes was not run."""
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    java.write_text(FAKE.format(python=sys.executable, folder=tmp_path))
+    java.chmod(0o755)
+    monkeypatch.setenv("PATH", str(java.parent), prepend=":")
+
+    assert spice(make_pairs(PREDICTIONS, REFERENCES), tmp_path) == [0.1, 0.2, 0.1]
+    words = json.loads((tmp_path / "words.json").read_text())
+    assert words[0] == "-Xmx8G" and words[words.index("-jar") + 1] == "spice-1.0.jar" and words[-2:] == ["-subset", "-silent"]
+    with pytest.raises(LlmopsError, match=r"spice: its program failed \(java.lang.ExceptionInInitializerError\)"):
+        spice(make_pairs(["fails"], [["x"]]), tmp_path)
