@@ -86,6 +86,19 @@ def embedder_of(name: str, texts: list[str]) -> tuple[Any, Any]:
     return model, model.embed(texts)
 
 
+class ServerTime:
+    """Processor time of the backends of PostgreSQL and of this process: what a search costs, however busy the machine is."""
+
+    def __init__(self, database: Database) -> None:
+        with database.connection() as connection:
+            row = connection.execute("SELECT pg_backend_pid()").fetchone()
+        assert row is not None
+        self._place = Path(f"/proc/{row[0]}/schedstat")
+
+    def now_ms(self) -> float:
+        return int(self._place.read_text().split()[0]) / 1e6 + time.process_time() * 1000
+
+
 def timed(search: Callable[[], Any]) -> tuple[float, Any]:
     begin = time.perf_counter()
     result = search()
@@ -122,6 +135,8 @@ def measure(database: Database, store: PgVector, chunks: list[StoredChunk], embe
         f"vector, {np.mean(source == rare):.1%} pass a filter": {"search": "vector", "filters": {"source": [rare]}},
         f"hybrid, {np.mean(source == rare):.1%} pass a filter": {"search": "hybrid", "filters": {"source": [rare]}},
     }
+    clock = ServerTime(database)
+    costs: dict[str, list[float]] = {name: [] for name in ways}
     times: dict[str, list[float]] = {name: [] for name in ("embed the question", "numpy, exact", *ways)}
     hits: dict[str, list[float]] = {name: [] for name in ways if name.startswith("vector")}
     for number, question in enumerate([*questions[:20], *questions]):
@@ -133,17 +148,21 @@ def measure(database: Database, store: PgVector, chunks: list[StoredChunk], embe
         record["numpy, exact"].append(exact_ms)
         for name, settings in ways.items():
             query = Query(question, vector, DEPTH, **settings)
+            before = clock.now_ms()
             took, result = timed(lambda: store.search("bench", query))  # noqa: B023
+            if number >= 20:
+                costs[name].append(clock.now_ms() - before)
             record[name].append(took)
             if name in hits and number >= 20 and vector.any():
                 passing = similarities[source == settings["filters"]["source"][0]] if "filters" in settings else similarities
                 depth = min(DEPTH, len(passing))
                 limit = np.partition(passing, -depth)[-depth] - 1e-5
                 hits[name].append(min(depth, sum(chunk.score >= limit for chunk in result)) / depth)
-    print(f"{'':44}{'p50 ms':>9}{'p95 ms':>9}{'recall@10':>11}")
+    print(f"{'':44}{'p50 ms':>9}{'p95 ms':>9}{'CPU p50':>9}{'recall@10':>11}")
     for name, values in times.items():
         recall = f"{np.mean(hits[name]):11.3f}" if name in hits else ""
-        print(f"{name:44}{np.percentile(values, 50):9.2f}{np.percentile(values, 95):9.2f}{recall}")
+        cost = f"{np.percentile(costs[name], 50):9.2f}" if name in costs else f"{'':9}"
+        print(f"{name:44}{np.percentile(values, 50):9.2f}{np.percentile(values, 95):9.2f}{cost}{recall}")
 
 
 if __name__ == "__main__":
