@@ -58,3 +58,18 @@ def test_the_job_is_recorded_and_its_document_has_the_same_bytes_twice(endpoint:
     assert run.data.metrics == pytest.approx({item.name: item.value for item in one.measurements})
     assert {item.path for item in client.list_artifacts(run.info.run_id)} == {"evidently.html", "report.html", "report.json"}
     assert run.data.params["current.metadata.window"] == "shifted"
+
+
+def test_evidently_s_own_drift_of_texts_and_embeddings_comes_by_a_switch(
+    endpoint: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [*settings(endpoint, "drift-shifted.yaml", tmp_path / "texts"), "evidently_texts=true"]
+
+    assert main(words) == 3
+    assert main([*words[:-1], "evidently_texts=true", "evidently=false", f"out={tmp_path / 'x'}"]) == 2
+
+    report = Report.model_validate_json((tmp_path / "texts" / "report.json").read_bytes())
+    assert "Evidently: 10 of 11 conditions failed (its report shows which)." in report.reasons  # the texts' is the eleventh
+    page = fetch_part(str(tmp_path / "texts" / "report.json"), report.parts["evidently"]).read_text(encoding="utf-8")
+    assert "Drift in embeddings" in page or "embeddings" in page.lower()
+    assert "evidently_texts=true needs evidently=true" in capsys.readouterr().err

@@ -25,7 +25,7 @@ class Arms(NamedTuple):
 
 def arms_of(endpoint: Endpoint, uri: str, control: str | None, treatment: str | None) -> tuple[Variant, Variant]:
     """The two variants. Raises LlmopsError unless they can be told."""
-    variants = {variant.name: variant for variant in endpoint.production()}
+    variants = {variant.name: variant for variant in sides_of(endpoint)}
     known = ", ".join(variants)
     if len(variants) < 2:
         raise LlmopsError(f"{uri}: has one production variant ({known}); an A/B test needs two, each with a weight")
@@ -40,6 +40,15 @@ def arms_of(endpoint: Endpoint, uri: str, control: str | None, treatment: str | 
     if after == before:
         raise LlmopsError(f"control and treatment are both {before}; name two variants of {uri} (has {known})")
     return variants[before], variants[after]
+
+
+def sides_of(endpoint: Endpoint) -> list[Variant]:
+    """The arms, each as a variant of its name with the package that answers in it; without arms the production variants."""
+    production = {variant.name: variant for variant in endpoint.production()}
+    first = next(iter(production.values()))
+    return [
+        production.get(arm.variant or "", first).model_copy(update={"name": arm.name, "weight": arm.weight}) for arm in endpoint.arms
+    ] or list(production.values())
 
 
 def split(exchanges: Sequence[Exchange], control: Variant, treatment: Variant, unit: str | None) -> Arms:
@@ -73,7 +82,8 @@ def split(exchanges: Sequence[Exchange], control: Variant, treatment: Variant, u
 
 def answered_by(exchange: Exchange, variant: Variant) -> bool:
     """Whether it is an answer of this variant with this package that went to a client."""
-    return not exchange.shadow and exchange.variant == variant.name and exchange.package_sha256 == variant.package.sha256
+    name = exchange.arm or exchange.variant
+    return not exchange.shadow and name == variant.name and exchange.package_sha256 == variant.package.sha256
 
 
 def unit_values(side: Mapping[str, list[Exchange]], metric: Metric, references: Mapping[str, str]) -> Floats:

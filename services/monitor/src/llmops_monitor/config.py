@@ -114,6 +114,8 @@ class DriftConfig(JobConfig):
     """Smallest change that counts, as the shift of a normal distribution in standard deviations; large windows find smaller ones."""
     evidently: bool = Field(default=True)
     """Whether Evidently's report is written beside ours."""
+    evidently_texts: bool = Field(default=False)
+    """Whether that report has Evidently's own drift of the texts, masked, and of their embeddings: half a minute more."""
     seed: int = Field(default=0)
     """Seed of the permutations."""
 
@@ -121,6 +123,8 @@ class DriftConfig(JobConfig):
     def _one_log_is_named(self) -> Self:
         if (self.endpoint is None) == (self.exchanges is None):
             raise ValueError("give either endpoint= (its capture is read) or exchanges= (a folder of exchange logs)")
+        if self.evidently_texts and (self.profile is not None or not self.evidently):
+            raise ValueError("evidently_texts=true needs evidently=true and texts in both windows; a saved profile holds none")
         if self.profile is not None and self.reference != TrafficWindow():
             raise ValueError("give either profile= (a saved reference) or reference.* (a window of this log), not both")
         return self

@@ -66,7 +66,8 @@ def run(config: DriftConfig) -> Report:
         if config.evidently:
             from llmops_monitor.evidently_report import make_report
 
-            made = make_report(values, config.alpha / (len(values) + 1))
+            masked = masked_texts(samples) if config.evidently_texts else None
+            made = make_report(values, config.alpha / (len(values) + 1), masked)
             files["evidently"] = ("evidently.html", made.html)
             judgement.reasons.append(f"Evidently: {made.num_failed} of {made.num_conditions} conditions failed (its report shows which).")
     reasons = judgement.reasons + samples.remarks
@@ -129,6 +130,13 @@ def word_table(samples: "Samples") -> Table:
     moved = sorted(common, key=lambda word: (-abs(shares[1].get(word, 0) - shares[0].get(word, 0)), word))[:NUM_SHOWN]
     rows = [[word, f"{shares[0].get(word, 0):.1%}", f"{shares[1].get(word, 0):.1%}"] for word in moved]
     return Table("Words whose share of texts changed most", ("Word", "Reference", "Current"), rows)
+
+
+def masked_texts(samples: "Samples") -> tuple[list[str], list[str]]:
+    """The texts of both windows as a page may show them."""
+    from llmops_monitor.mask import mask
+
+    return [mask(text.content) for text in samples.reference], [mask(text.content) for text in samples.current]
 
 
 def text_table(samples: "Samples", separation: "Separation") -> Table:
