@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
@@ -317,3 +319,60 @@ def test_settings_that_cannot_be_are_refused() -> None:
     for settings in ({"input_mode": "remote"}, {"servers": ["a:1"]}, {"input_mode": "remote", "servers": ["a"]}):
         with pytest.raises(ValueError, match="servers"):
             FeedConfig.model_validate(settings)
+
+
+@pytest.mark.slow
+@pytest.mark.chaos
+def test_s3_that_slows_down_or_breaks_off_is_asked_again(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, manifest = dataset
+    reference = open_split(place, manifest, "train", FeedConfig(input_mode="file", **SMALL))
+    content = {
+        f"/llmops-test/numbers/{path.parent.name}/{path.name}": path.read_bytes() for path in Path(place).parent.rglob("*.safetensors")
+    }
+    faults = {3: "slow", 5: "cut", 8: "cut", 11: "slow"}
+    seen: list[str] = []
+
+    class Bucket(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.append(self.path)
+            fault = faults.get(len(seen))
+            if fault == "slow":
+                body = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
+                self.send_response(503)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+                return
+            start, end = map(int, self.headers["Range"].removeprefix("bytes=").split("-"))
+            whole = content[self.path]
+            piece = whole[start : end + 1]
+            self.send_response(206)
+            self.send_header("Content-Range", f"bytes {start}-{start + len(piece) - 1}/{len(whole)}")
+            self.send_header("Content-Length", str(len(piece)))
+            self.end_headers()
+            self.wfile.write(piece[: len(piece) // 2] if fault == "cut" else piece)
+            self.close_connection = True
+
+        def log_message(self, *_: object) -> None:
+            """Silent."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Bucket) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        thread.start()
+        values = {
+            "ACCESS_KEY_ID": "x",
+            "SECRET_ACCESS_KEY": "x",
+            "DEFAULT_REGION": "us-east-1",
+            "ENDPOINT_URL_S3": f"http://127.0.0.1:{server.server_port}",
+        }
+        for name, value in values.items():
+            monkeypatch.setenv(f"AWS_{name}", value)
+        sequences = open_split(
+            "s3://llmops-test/numbers/dataset.json", manifest, "train", FeedConfig(input_mode="stream", workers=1, **SMALL)
+        )
+        rows = drawn(sequences, range(20))
+        server.shutdown()
+        thread.join()
+
+    assert rows == drawn(reference, range(20))
+    assert len(seen) > max(faults)  # every fault happened

@@ -19,7 +19,8 @@ from llmops_train.launchers.cloudwatch_logs import GROUP
 from support.golden import FOLDER
 from unit.train.shards import write_shards
 
-pytestmark = pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved")  # the SDK says that about itself
+# the SDK takes seconds to load, and says that about itself
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:sagemaker.train.configs has been moved")]
 
 ACCOUNT = "111122223333"
 HUB = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmops_shared.contracts import DatasetManifest
 from llmops_train.config import TrainConfig
-from llmops_train.feed.open import open_split
+from llmops_train.feed.open import find_shards, open_split
 from llmops_train.feed.order import Order
 from llmops_train.feed.sequences import Packed, Sequences
 from llmops_train.feed_config import FeedConfig
@@ -40,12 +40,11 @@ def read_split(uri: str, manifest: DatasetManifest, split: str, config: FeedConf
 
 def open_splits(config: TrainConfig, uri: str, manifest: DatasetManifest) -> tuple[Sequences, Sequences]:
     """The train and validation splits. Raises LlmopsError when one is missing, empty or does not fit the manifest."""
-    split = manifest.splits.get("train")
     epochs = config.num_epochs or 1.0
-    if split and config.max_steps is not None:
-        epochs = config.max_steps * config.batch_sequences / max(1, sum(shard.num_sequences for shard in split.shards))
-    elif split and config.max_tokens is not None:
-        epochs = config.max_tokens / max(1, split.num_tokens)
+    if config.num_epochs is None:
+        shards = find_shards(uri, manifest, "train", config.feed)
+        num_rows, num_tokens = sum(shard.num_sequences for shard in shards), sum(shard.num_tokens for shard in shards)
+        epochs = (config.max_steps or 0) * config.batch_sequences / num_rows or (config.max_tokens or 0) / max(1, num_tokens)
     return read_split(uri, manifest, "train", config.feed, epochs), read_split(uri, manifest, "validation", config.feed)
 
 

@@ -68,9 +68,12 @@ def find_shards(uri: str, manifest: DatasetManifest, split: str, config: FeedCon
     """The shards of a split in the form the config asks for."""
     if split not in manifest.splits:
         raise LlmopsError(f"{uri}: split {split!r} is missing (has {', '.join(sorted(manifest.splits))}); rerun preprocess with it")
-    shards = [shard for shard in manifest.splits[split].shards if shard.path.endswith(".tar") == (config.shards == "webdataset")]
-    if config.shards == "webdataset" and not shards:
-        raise LlmopsError(f"{uri}: split {split!r} has no WebDataset shards (*.tar); rerun preprocess with them, or set feed.shards")
+    tars = [shard for shard in manifest.splits[split].shards if shard.path.endswith(".tar")]
+    others = [shard for shard in manifest.splits[split].shards if not shard.path.endswith(".tar")]
+    shards, rest = (tars, others) if config.shards == "webdataset" else (others, tars)
+    if rest and not shards:
+        other = "safetensors" if config.shards == "webdataset" else "webdataset"
+        raise LlmopsError(f"{uri}: split {split!r} has {other} shards only; set feed.shards={other}, or rerun preprocess with the others")
     if not any(shard.num_sequences for shard in shards):
         raise LlmopsError(f"{uri}: split {split!r} has no shards; rerun preprocess with more text or a larger share for it")
     return shards
