@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
+from importlib.util import find_spec
 from itertools import chain
 from typing import Any
 
@@ -38,6 +39,8 @@ class OpenSearchServerless:
     def __init__(self, uri: str, poll_s: float = POLL_S) -> None:
         self.uri = uri
         self._url, self._region = opensearch_place(uri)
+        if find_spec("opensearchpy") is None:
+            raise LlmopsError(f"store {uri}: its client is not installed; pip install 'llmops-shared[opensearch]'")
         self._poll_s = poll_s
 
     @cached_property
