@@ -91,8 +91,8 @@ class Upstream:
             await self._until_gone(reader, 3600)
         if self.delay_s and await self._until_gone(reader, self.delay_s):
             return
-        if b'"stream":true' in body:
-            await self._stream(reader, writer)
+        if json.loads(body).get("stream"):
+            await self._stream(reader, writer, is_chat=b'"messages":' in body)
         else:
             writer.write(answer(200, WHOLE))
             await writer.drain()
@@ -106,13 +106,15 @@ class Upstream:
         self.num_cut += 1
         raise ConnectionError
 
-    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_chat: bool) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for number in range(self.num_pieces):
             if number and self.delay_s:
                 await self._until_gone(reader, self.delay_s)
             finish = "stop" if number == self.num_pieces - 1 else None
-            writer.write(chunk({"choices": [{"index": 0, "delta": {"content": f"w{number} "}, "finish_reason": finish}]}))
+            told = {"tokens": [f"token_id:{number}"], "token_logprobs": [-0.5], "top_logprobs": [{f"token_id:{number}": -0.5}]}
+            text = {"delta": {"content": f"w{number} "}} if is_chat else {"text": f"w{number} ", "logprobs": told}
+            writer.write(chunk({"choices": [{"index": 0, **text, "finish_reason": finish}]}))
             await writer.drain()
         writer.write(chunk({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": self.num_pieces}}))
         writer.write(b"e\r\ndata: [DONE]\n\n\r\n0\r\n\r\n")

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmops_serve.arms_config import ArmsConfig, KeyConfig
 from llmops_serve.config import ReplayConfig, RunConfig
 from llmops_serve.document_config import (
     DeployConfig,
@@ -45,6 +46,18 @@ def reindex(config: ReindexConfig) -> "Endpoint":
     from llmops_serve.reindex import reindex
 
     return reindex(config)
+
+
+def arms(config: ArmsConfig) -> "Endpoint":
+    from llmops_serve.assign import arms
+
+    return arms(config)
+
+
+def key(config: KeyConfig) -> None:
+    from llmops_serve.key import key
+
+    print(key(config))
 
 
 def promote(config: PromoteConfig) -> "Endpoint":
@@ -123,6 +136,8 @@ VERBS: list[Verb[Any]] = [
         rehearse=rehearse_status,
         subject="endpoint",
     ),
+    Verb("arms", "write the next Endpoint document: an A/B test of prompts, retrieval and variants", ArmsConfig, arms),
+    Verb("key", "make an API key, show it once and keep its digest", KeyConfig, key),
     Verb("run", "serve an Endpoint document over HTTP until SIGTERM", RunConfig, run),
     Verb("idle", "list SageMaker endpoints nobody asks, with their cost; --yes stops them", IdleConfig, idle, rehearse=rehearse_idle),
     Verb("replay", "send the prompts of datasets to an endpoint and write a Report", ReplayConfig, replay),

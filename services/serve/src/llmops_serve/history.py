@@ -31,7 +31,11 @@ def moved(endpoint: Endpoint, folder: str, to: str) -> Endpoint:
         retrieval = retrieval.model_copy(update={"index": move(retrieval.index)})
     if capture is not None:
         capture = capture.model_copy(update={"uri": relative(join(folder, capture.uri), to)})
-    return endpoint.model_copy(update={"variants": variants, "retrieval": retrieval, "capture": capture})
+    arms = []
+    for arm in endpoint.arms:
+        own = arm.retrieval
+        arms.append(arm if own is None else arm.model_copy(update={"retrieval": own.model_copy(update={"index": move(own.index)})}))
+    return endpoint.model_copy(update={"variants": variants, "retrieval": retrieval, "capture": capture, "arms": arms})
 
 
 def next_generation(before: Endpoint, place: str, folder: str, reason: str) -> Endpoint:

@@ -82,6 +82,10 @@ class Keys:
     def __init__(self, settings: list[KeySettings], clock: Callable[[], float] = time.monotonic) -> None:
         self._keys = {one.sha256: Key(one, clock) for one in settings}
 
+    def settings(self) -> list[KeySettings]:
+        """What the file says."""
+        return [key.settings for key in self._keys.values()]
+
     def find(self, secret: str) -> Key | None:
         """The key with this secret. A short one is none, whatever the file says: it could be guessed."""
         if len(secret) < SHORTEST_KEY:

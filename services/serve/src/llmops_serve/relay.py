@@ -57,19 +57,24 @@ def plan(gateway: Gateway, route: str, tree: Any, arrival: Arrival) -> Plan | No
     arm, served = gateway.route(ask.sticky)
     if not (relays(served) and (gateway.shadow is None or relays(gateway.shadow)) and fits(tree, served, messages)):
         return None
-    guard = gateway.guard
+    guard, allowed = gateway.guard, messages
     if guard is not None:
         limit = guard.config.max_prompt_tokens
-        if guard.reads_answers or guard.is_remote or not guard.passes(messages):
+        if guard.reads_answers or guard.is_remote:
             return None
+        verdict = guard.look(messages)
+        if verdict.reason is not None:
+            return None
+        allowed = verdict.messages
         if limit is not None and sum(len(message.content) for message in messages) > limit * BYTES_PER_TOKEN // 4:
             return None
     model, adapters = tree.get("model"), {adapter.name for adapter in served.variant.adapters}
     if model is not None and model != gateway.endpoint.name and model not in adapters:
         return None
     sent = {key: value for key, value in tree.items() if key not in OURS and (key != "model" or model in adapters)}
-    if is_chat and arm is not None and arm.prompt is not None:
-        sent["messages"] = [message.model_dump() for message in prompted(arm, messages)]
+    said = prompted(arm, allowed) if is_chat else allowed
+    if said is not messages:
+        sent |= {"messages": [message.model_dump() for message in said]} if is_chat else {"prompt": said[0].content}
     streams, options = bool(tree.get("stream")), tree.get("stream_options")
     hides_usage = streams and not (isinstance(options, dict) and options.get("include_usage"))
     if streams:

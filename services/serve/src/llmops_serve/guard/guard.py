@@ -1,7 +1,6 @@
 """The guard: what comes of a prompt and of an answer, by rules and, where it is set, by a guardrail of Bedrock."""
 
 import asyncio
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 from llmops_serve.guard.config import GuardConfig
@@ -41,18 +40,18 @@ class Guard:
         """Whether a service is asked."""
         return self._guardrail is not None
 
-    def passes(self, messages: Sequence[Message]) -> bool:
-        """Whether a conversation goes to the model as it is; for requests that are handed on without being taken apart."""
-        known = list(messages)
-        return self._rules.reason(known) is None and self._rules.masked(known) is known
+    def look(self, messages: list[Message]) -> Verdict:
+        """What the rules make of a conversation, for requests that are handed on without being taken apart."""
+        if (reason := self._rules.reason(messages)) is not None:
+            return Verdict(messages, reason, self.config.refusal)
+        return Verdict(self._rules.masked(messages))
 
     async def prompt(self, messages: list[Message]) -> Verdict:
         """What comes of a conversation. Raises LlmopsError when the guardrail does not answer."""
-        if (reason := self._rules.reason(messages)) is not None:
-            return Verdict(messages, reason, self.config.refusal)
-        messages = self._rules.masked(messages)
-        if self._guardrail is None:
-            return Verdict(messages)
+        verdict = self.look(messages)
+        messages = verdict.messages
+        if verdict.reason is not None or self._guardrail is None:
+            return verdict
         last = next((index for index in range(len(messages) - 1, -1, -1) if messages[index].role == "user"), None)
         if last is None:
             return Verdict(messages)
