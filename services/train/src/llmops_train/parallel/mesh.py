@@ -9,14 +9,17 @@ from typing import Any
 
 import torch  # noqa: TID253 - this module is imported late
 import torch.distributed as dist  # noqa: TID253
-from torch._C._distributed_c10d import HashStore  # noqa: TID253
+from torch._C._distributed_c10d import HashStore, PrefixStore  # noqa: TID253
 from torch.distributed.device_mesh import init_device_mesh  # noqa: TID253
+from torch.distributed.rendezvous import rendezvous  # noqa: TID253
 
 from llmops_shared.errors import LlmopsError
 from llmops_train.parallel.world import World
 from llmops_train.parallel_config import ParallelConfig
 
 logger = logging.getLogger(__name__)
+
+TIMEOUT = timedelta(minutes=30)
 
 DIMENSIONS = ("pipeline", "data", "tensor")  # tensor neighbours talk most, so they have neighbouring ranks, on one node
 
@@ -134,6 +137,9 @@ def start_processes(backend: str, world: World) -> None:
         dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         return
     try:
-        dist.init_process_group(backend, "env://", rank=world.rank, world_size=world.size, timeout=timedelta(minutes=30))
+        store, rank, size = next(rendezvous("env://", world.rank, world.size, timeout=TIMEOUT))
+        # torchrun's static rendezvous keeps one store for all attempts, and Gloo would find the addresses of processes that are dead
+        store = PrefixStore(f"attempt-{world.attempt}", store)
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=TIMEOUT)
     except (dist.DistError, ValueError) as error:
         raise LlmopsError(f"rank {world.rank} of {world.size}: does not meet the others at {world.address} ({error})") from error

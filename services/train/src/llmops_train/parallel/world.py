@@ -28,6 +28,9 @@ class World:
     address: str | None = None
     """`host:port` where the processes meet; None where there is nobody to meet."""
 
+    attempt: int = 0
+    """How often the launcher has started the processes again."""
+
     @property
     def is_first(self) -> bool:
         """Whether this process speaks, tracks and writes documents for all."""
@@ -44,6 +47,7 @@ def world_of(environment: Mapping[str, str]) -> World:
             raise LlmopsError(
                 f"{names[0]}={environment[names[0]]} is set without {', '.join(missing)}; start the processes with torchrun or mpirun"
             )
+        attempt = int(environment.get("TORCHELASTIC_RESTART_COUNT", "0"))
         rank, size, local_rank, local_size = (int(environment[name]) for name in names)
-        return World(rank, size, local_rank, local_size, f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}")
+        return World(rank, size, local_rank, local_size, f"{environment['MASTER_ADDR']}:{environment['MASTER_PORT']}", attempt)
     return World()
