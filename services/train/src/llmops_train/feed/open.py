@@ -47,7 +47,7 @@ def open_planned(
     if plan.mode == "copy":
         names = copy_shards(names, shards, config)
     elif plan.mode != "stream":
-        check_files(uri, names, shards, config)
+        check_files(uri, names, shards, plan, config)
     if plan.mode in ("file", "copy"):
         return MappedSequences(names, wanted, arrangement, num_tokens, vocab_size)
     workers = 1 if plan.mode == "fastfile" else config.workers
@@ -90,9 +90,9 @@ def arrange_shards(shards: list[Shard], manifest: DatasetManifest, config: FeedC
     )
 
 
-def check_files(uri: str, paths: list[str], shards: list[Shard], config: FeedConfig) -> None:
+def check_files(uri: str, paths: list[str], shards: list[Shard], plan: Plan, config: FeedConfig) -> None:
     """Raises LlmopsError for a missing or damaged file. Of the processes of a host the first checks digests, the others sizes."""
-    digests = config.verify == "digests" or (config.verify is None and config.input_mode in ("auto", "file"))
+    digests = config.verify == "digests" or (config.verify is None and plan.mode == "file")
     whole = digests and os.environ.get("LOCAL_RANK", "0") == "0"
     with ThreadPoolExecutor(config.workers) as pool:
         list(pool.map(lambda pair: check_file(uri, pair[0], pair[1], whole), zip(paths, shards, strict=True)))
