@@ -27,8 +27,13 @@ def prefix_of(url: str, headers: Mapping[str, Any]) -> str:
     host, path = parts.netloc, unquote(parts.path).lstrip("/")
     virtual = ".s3." in host or ".s3-" in host
     bucket, key = (host.partition(".s3")[0], path) if virtual else path.partition("/")[::2]
-    folders = key.split("/")[:-1][:PREFIX_DEPTH]
-    return "/".join([f"s3://{bucket}", *folders])
+    return prefix_of_key(f"s3://{bucket}/{key}")
+
+
+def prefix_of_key(uri: str) -> str:
+    """The same of an object's URI."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    return "/".join([f"s3://{bucket}", *key.split("/")[:-1][:PREFIX_DEPTH]])
 
 
 def take() -> Counter[str]:

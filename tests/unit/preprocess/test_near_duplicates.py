@@ -10,7 +10,7 @@ from llmops_preprocess.config import NearDuplicates
 from llmops_preprocess.near_duplicates import band_rows, drop_near_duplicates, near_duplicates, shingle
 from llmops_preprocess.record import Record
 
-SETTINGS = NearDuplicates()
+SETTINGS = NearDuplicates(threshold=0.8)
 
 
 def record(text, source="x"):

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from llmops_preprocess.annotate_config import Annotate
 from llmops_preprocess.annotations import Annotation
-from llmops_preprocess.language import MAX_CHARACTERS, identifier
+from llmops_preprocess.language import MAX_CHARACTERS, identify
 from llmops_preprocess.pii import find_pii, masked_text
 from llmops_preprocess.record import Record, Stage, keep
 from llmops_preprocess.row_rules_config import Pii
@@ -35,8 +35,8 @@ class LaptopAnnotator:
 
 def language(text: str) -> list[Annotation]:
     """The likeliest language."""
-    code, probability = identifier().classify(text[:MAX_CHARACTERS])
-    return [Annotation(f"LANGUAGE:{code}", 0, len(text), min(float(probability), 1.0), "py3langid")]
+    code, probability = identify(text[:MAX_CHARACTERS])
+    return [Annotation(f"LANGUAGE:{code}", 0, len(text), min(probability, 1.0), "py3langid")]
 
 
 def pii(text: str) -> list[Annotation]:

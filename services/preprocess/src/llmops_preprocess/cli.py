@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from llmops_preprocess.active_config import ChooseConfig, LabelsConfig, SimulateConfig
 from llmops_preprocess.config import PreprocessConfig
 from llmops_preprocess.index_config import DropConfig, IndexConfig
 from llmops_preprocess.labeling_config import LabelConfig
@@ -43,11 +44,39 @@ def label(config: LabelConfig) -> None:
     start_labeling(config)
 
 
+def labels(config: LabelsConfig) -> None:
+    from llmops_preprocess.labels import read_back
+
+    read_back(config)
+
+
+def choose(config: ChooseConfig) -> None:
+    from llmops_preprocess.labels import choose_rows
+
+    choose_rows(config)
+
+
+def simulate(config: SimulateConfig) -> None:
+    from llmops_preprocess.labels import show_curves
+
+    show_curves(config)
+
+
+def requests(config: PreprocessConfig) -> None:
+    from llmops_preprocess.requests import print_plan
+
+    print_plan(config)
+
+
 VERBS: list[Verb[Any]] = [
     Verb("run", "makes a dataset of raw text: filtered, deduplicated, split, tokenized and packed", PreprocessConfig, run),
     Verb("index", "cuts a text dataset into chunks and makes them searchable by meaning", IndexConfig, index, rehearse=plan_index),
     Verb("drop", "removes an index that nothing serves any more from its vector store", DropConfig, drop, subject="index"),
     Verb("label", "asks people for labels of rows: a Ground Truth labeling job", LabelConfig, label),
+    Verb("labels", "reads labels of Ground Truth or of the review queue back into rows, with their confidence", LabelsConfig, labels),
+    Verb("choose", "active learning: chooses the rows whose labels teach most, and puts them before people", ChooseConfig, choose),
+    Verb("simulate", "shows how many labels active learning saves on rows whose labels are known", SimulateConfig, simulate),
+    Verb("requests", "tells the requests to S3 that a run will send, by prefix and a second", PreprocessConfig, requests),
 ]
 
 
