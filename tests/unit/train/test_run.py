@@ -190,7 +190,7 @@ def test_everything_is_tracked(tmp_path: Path, text: str, tracking_uri: str) -> 
     assert [point.step for point in client.get_metric_history(document.mlflow_run_id, "validation_loss")] == [2, 4]
     assert {"train_loss", "learning_rate", "tokens_per_second", "grad_norm"} < set(tracked.data.metrics)
     assert [item.dataset.name for item in tracked.inputs.dataset_inputs] == ["tiny-text"]
-    assert [artifact.path for artifact in client.list_artifacts(document.mlflow_run_id)] == ["run.json"]
+    assert [artifact.path for artifact in client.list_artifacts(document.mlflow_run_id)] == ["config.json", "examples.json", "run.json"]
 
 
 def test_training_goes_on_from_a_run(tmp_path: Path, pretrained: str, text: str) -> None:

@@ -12,10 +12,12 @@ from llmops_train.container_config import ContainerConfig
 from llmops_train.doctor_config import DoctorConfig
 from llmops_train.evaluation.config import CompareConfig, EvaluateConfig
 from llmops_train.feed_config import FeedServerConfig
+from llmops_train.plan.config import PlanConfig
 from llmops_train.streams import chatter_on_stderr
 
 if TYPE_CHECKING:
     from llmops_shared.contracts import ModelPackage, Report, TrainingRun
+    from llmops_train.plan.document import TrainingPlan
 
 
 def train(config: TrainConfig) -> "TrainingRun | None":
@@ -42,6 +44,13 @@ def rehearse(config: TrainConfig) -> dict[str, Any]:
     from llmops_train.launchers.launch import rehearse
 
     return rehearse(config, config.launch)
+
+
+def plan(config: PlanConfig) -> "TrainingPlan":
+    from llmops_train.plan.make import plan
+
+    with chatter_on_stderr():
+        return plan(config)
 
 
 def evaluate(config: EvaluateConfig) -> "Report":
@@ -94,6 +103,13 @@ def train_in_container(config: ContainerConfig) -> "TrainingRun | None":
 VERBS: list[Verb[Any]] = [
     Verb("run", "train a model on a dataset and write a TrainingRun", TrainConfig, train, rehearse=rehearse),
     Verb(
+        "plan",
+        "memory, time, price and quota of a run before it starts: plan CONFIG; 3 when no place is without problems",
+        PlanConfig,
+        plan,
+        refuses=lambda document: document.verdict == "fail",
+    ),
+    Verb(
         "evaluate",
         "measure a model, an endpoint or predictions and write a Report; 3 when a threshold or the baseline is missed",
         EvaluateConfig,
@@ -129,7 +145,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def in_full(words: Sequence[str]) -> list[str]:
-    """The command line with its short forms written out: `compare REPORT REPORT`, and `evaluate --review` for the usual queue."""
+    """The command line with its short forms written out: `plan CONFIG`, `compare REPORT REPORT`, `evaluate --review` for the usual one."""
+    if words[:1] == ["plan"] and len(words) > 1 and "=" not in words[1] and not words[1].startswith("-"):
+        return ["plan", "--config", *words[1:]]
     if words[:1] == ["evaluate"]:
         return ["review.queue.uri=build/review.db" if word == "--review" else word for word in words]
     if words[:1] != ["compare"]:

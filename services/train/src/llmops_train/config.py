@@ -112,6 +112,10 @@ class TrainConfig(JobConfig, MethodConfig):
     """Steps between two points of the curves in MLflow."""
     validate_every_steps: int | None = Field(default=None, ge=1)
     """Steps between two measurements of the validation loss; none: only at the end."""
+    examples: int = Field(default=3, ge=0)
+    """Rows of the validation split that the model answers at each of these, for a table in MLflow; engines none and ddp."""
+    example_tokens: int = Field(default=32, ge=1)
+    """Longest of those answers in tokens."""
     checkpoint_every_steps: int = Field(default=200, ge=1)
     """Steps between two checkpoints; a stopped run goes on from the last."""
     keep_checkpoints: int = Field(default=2, ge=1)
@@ -140,9 +144,7 @@ class TrainConfig(JobConfig, MethodConfig):
         if self.method == "prefix_tuning" and self.gradient_checkpointing:
             raise ValueError("gradient_checkpointing drops the keys and values that prefix_tuning learns; leave it off")
         if self.method == "dpo" and self.parallel.engine not in ("none", "ddp"):
-            raise ValueError(
-                f"method dpo needs a whole reference model, which engine {self.parallel.engine} does not keep; use ddp"
-            )
+            raise ValueError(f"method dpo needs a whole reference model, which engine {self.parallel.engine} does not keep; use ddp")
         if self.method == "dpo" and self.feed.input_mode not in ("auto", "file"):
             raise ValueError(f"method dpo reads its pairs from the dataset's rows; leave out feed.input_mode {self.feed.input_mode}")
         return self

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 ALONE = World()
+FURTHER = ("preference_accuracy", "preference_margin", "mfu", "padding_share")
 
 
 def run(config: TrainConfig, world: World = ALONE) -> TrainingRun | None:
@@ -58,6 +59,8 @@ def train_all(config: TrainConfig, world: World, stop: Stop) -> TrainingRun | No
     from llmops_train.model import count_parameters
     from llmops_train.parallel.engine import make_engine
     from llmops_train.parallel.mesh import joined
+    from llmops_train.watching.open import open_watch
+    from llmops_train.watching.system import watch_system
 
     torch.set_num_threads(config.num_threads or torch.get_num_threads())
     tokenizer_folder = fetch_tokenizer(place, manifest)
@@ -78,7 +81,11 @@ def train_all(config: TrainConfig, world: World, stop: Stop) -> TrainingRun | No
         if config.parallel.engine != "none" and world.is_first:
             keep_layout(config, engine.proof(), tracking)
         checkpoint = open_checkpoint(config, request_digest(config, inputs), mesh)
-        progress = train(engine, packed, validation, config, checkpoint, tracking.metrics, stop, objective.count)
+        watch = None
+        if world.is_first:
+            watch = open_watch(config, model, objective, place, manifest, tokenizer_folder, tracking, world.size)
+        with watch_system(tracking):
+            progress = train(engine, packed, validation, config, checkpoint, tracking.metrics, stop, objective.count, watch)
         trained = engine.whole(lambda: make_model(config, source, tokenizer_folder, manifest))
         if trained is None:
             return None
@@ -101,6 +108,7 @@ def train_all(config: TrainConfig, world: World, stop: Stop) -> TrainingRun | No
                 "validation_loss": figures["validation_loss"],
                 "tokens_per_second": progress.num_tokens / progress.train_seconds,
                 "train_seconds": progress.train_seconds,
+                **{name: figures[name] for name in FURTHER if name in figures},
             },
             mlflow_run_id=tracking.run_id,
             versions={name: importlib.metadata.version(name) for name in ("llmops-train", "torch", "transformers", "peft")},
@@ -131,6 +139,8 @@ def identity(config: TrainConfig) -> TrainConfig:
 
 
 MEANS = (
+    "examples",
+    "example_tokens",
     "launch",
     "parallel",
     "micro_batch_sequences",

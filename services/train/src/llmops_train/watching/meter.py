@@ -55,5 +55,5 @@ def open_bar(num_steps: int, first_step: int) -> Any:
     """tqdm's bar, with the time left from this run's own steps."""
     from tqdm import tqdm  # type: ignore[import-untyped]
 
-    shape = "{l_bar}{bar}| step {n_fmt} of {total_fmt}, {postfix} [{elapsed}, {remaining} left]"
+    shape = "{l_bar}{bar}| step {n_fmt} of {total_fmt}{postfix} [{elapsed}, {remaining} left]"
     return tqdm(total=num_steps, initial=first_step, file=sys.stderr, bar_format=shape, dynamic_ncols=True, mininterval=0.2)

@@ -1,0 +1,1 @@
+"""Before money is spent: memory, time, price and quota of a run, by stated formulas."""
