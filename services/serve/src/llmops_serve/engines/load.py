@@ -29,6 +29,10 @@ def load_model(model: Path, quantize: Quantization | None = None, tensor_paralle
         loaded: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             str(model), use_safetensors=True, trust_remote_code=False, local_files_only=True, **options
         )
+    except ImportError as error:
+        raise LlmopsError(
+            f"{model}: quantize={quantize} needs a package that is missing ({error}); install llmops-serve[quantize]"
+        ) from error
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise LlmopsError(f"{model}: cannot be loaded as a causal language model ({error}); package the run again") from error
     loaded.eval().requires_grad_(False)
