@@ -11,6 +11,8 @@ from llmops_shared.command import DONE, USER_ERROR, VERDICT_NO, settings_help
 from llmops_shared.errors import LlmopsError, VerdictNo
 from llmops_shared.log import configure
 
+STACKS = ("platform", "serving")
+
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser, with every setting of an environment in its help."""
@@ -22,8 +24,9 @@ def make_parser() -> argparse.ArgumentParser:
     prices = add_verb(verbs, "prices", run_prices, "print what an environment costs a month, part by part")
     prices.add_argument("--refresh", action="store_true", help="read the region's prices from the AWS Pricing API first")
     for verb, what in (("plan", "show what would change"), ("apply", "make it so"), ("destroy", "take everything away")):
-        command = add_verb(verbs, verb, run_terraform, f"{what}, in both stacks in order; `synth` and `prices` first")
+        command = add_verb(verbs, verb, run_terraform, f"{what}, in both stacks in order or in one; `synth` and `prices` first")
         command.add_argument("--offline", action="store_true", help="on a simulated AWS, without account and network")
+        command.add_argument("--stack", choices=STACKS, help="only this one: a release needs leave to change serving, and no more")
         if verb != "plan":
             command.add_argument("--yes", action="store_true", help="do not ask before anything is changed")
     pipeline = add_verb(verbs, "pipeline", run_pipeline, "start the pipeline from raw text to the next Endpoint document")
@@ -114,7 +117,7 @@ def run_terraform(environment: Environment, arguments: argparse.Namespace) -> No
     if arguments.verb != "destroy":
         print(table(estimate(environment, read_endpoint(environment))), file=sys.stderr)
     synthesis = synth(environment, out_folder(environment, arguments))
-    stacks = {name: Path(folder) for name, folder in synthesis.stacks.items()}
+    stacks = {name: Path(folder) for name, folder in synthesis.stacks.items() if arguments.stack in (None, name)}
     run(arguments.verb, environment, stacks, offline=arguments.offline, ask=not getattr(arguments, "yes", True))
 
 
