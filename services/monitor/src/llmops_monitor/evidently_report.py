@@ -92,7 +92,7 @@ def with_texts(
         ValueDrift(column="text", method="abs_text_content_drift", threshold=0.55, tests=[lte(0.55)]),
         EmbeddingsDrift(embeddings_name="texts"),
     ]
-    return *tables, definition, more  # type: ignore[return-value]
+    return tables[0], tables[1], definition, more
 
 
 def without_random_ids(html: str) -> str:
