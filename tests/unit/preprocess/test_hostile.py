@@ -210,7 +210,17 @@ def itself():
     return content
 
 
+def word_bomb():
+    """A Word document whose text is 256 MiB of one letter."""
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("word/document.xml", b"a" * (1 << 28))
+    return file.getvalue()
+
+
 BOMBS = {
+    "bomb.docx": word_bomb,
     "bomb.txt.gz.gz": gzip_bomb,
     "bomb.txt.zst": lambda: zstandard.compress(bytes(1 << 28)),
     "bomb.tar.gz": tar_bomb,

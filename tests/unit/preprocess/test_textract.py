@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import json
+import struct
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -51,6 +52,48 @@ def test_a_picture_is_read_synchronously_and_paid_for_once(tmp_path, stub):
     assert first == second
     assert [(found.text, found.confidence) for found in first] == [("Hello", 90.0)]
     assert [path.name for path in tmp_path.iterdir()] == [f"{hashlib.sha256(ONE_PAGE).hexdigest()}-text.json"]
+
+
+def tiff(pages, order="<"):
+    """A TIFF of empty directories."""
+    places = [8 + 6 * number for number in range(pages)] + [0]
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", places[0])
+    return head + b"".join(struct.pack(order + "HI", 0, place) for place in places[1:])
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.jpg", b"\xff\xd8\xff picture"), ("a.JPEG", b"\xff\xd8"), ("a.tif", tiff(1)), ("a.tiff", tiff(1, ">"))]
+)
+def test_a_picture_of_any_kind_is_a_row(tmp_path, stub, name, content):
+    (tmp_path / name).write_bytes(content)
+    stub.add_response("detect_document_text", {"Blocks": page(1, "Hello")}, {"Document": {"Bytes": content}})
+    source = Files(kind="files", uri=str(tmp_path), include=("a.*",), textract=Textract())
+
+    (row,) = read_files(source, "text", TextractReader(Textract(), str(tmp_path / "cache")))
+
+    assert (row.source, row.text, row.metadata["pages"]) == (name, "Hello", "1")
+
+
+def test_a_tiff_of_many_pages_is_one_job(tmp_path, bucket, stub):
+    (tmp_path / "a.tiff").write_bytes(tiff(3))
+    stub.add_response("start_document_text_detection", {"JobId": "job-1"})
+    blocks = [item for number in (1, 2, 3) for item in page(number, f"page {number}")]
+    stub.add_response("get_document_text_detection", {"JobStatus": "SUCCEEDED", "Blocks": blocks})
+    textract_settings = Textract(staging=f"{bucket}/staging")
+    source = Files(kind="files", uri=str(tmp_path), textract=textract_settings)
+
+    (row,) = read_files(source, "text", TextractReader(textract_settings, join(bucket, "cache")))
+
+    assert (row.text, row.metadata["pages"]) == ("page 1\npage 2\npage 3", "3")
+
+
+@pytest.mark.parametrize("content", [b"II*\0\x08\0\0\0\0\0\x08\0\0\0", b"II*\0\xff\xff\0\0", b"II*\0\0\0\0\0", tiff(2)[:-3]])
+def test_a_tiff_whose_pages_never_end_is_a_dead_letter(tmp_path, stub, content):
+    (tmp_path / "a.tiff").write_bytes(content)
+
+    (broken,) = read_files(Files(kind="files", uri=str(tmp_path)), "text", TextractReader(Textract(), str(tmp_path / "cache")))
+
+    assert broken.reason.startswith("damaged TIFF")
 
 
 def test_other_features_are_another_question(tmp_path, stub):

@@ -11,7 +11,7 @@ from llmops_preprocess.active_config import ChooseConfig, LabelsConfig, Simulate
 from llmops_preprocess.ground_truth import Label, read_labels, read_rows, with_labels
 from llmops_shared.contracts.exchange import Message
 from llmops_shared.errors import LlmopsError
-from llmops_shared.review.items import single_label
+from llmops_shared.review.items import Sampled, single_label
 from llmops_shared.review.location import queue_for
 from llmops_shared.review.queue import Reviewed
 from llmops_shared.store import store_for
@@ -55,7 +55,7 @@ def choose_rows(config: ChooseConfig) -> None:
         write_lines(config.out, chosen)
         logger.info("wrote %d rows to %s", len(chosen), config.out)
     if config.queue is not None:
-        sampled = "random" if config.strategy == "random" else "uncertainty"
+        sampled: Sampled = "random" if config.strategy == "random" else "uncertainty"
         items = [
             single_label(
                 [Message(role="user", content=config.question)], "text", row["text"], sampled, config.question, config.labels,

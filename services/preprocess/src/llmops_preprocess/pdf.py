@@ -11,6 +11,7 @@ from llmops_preprocess.files_config import Files
 from llmops_preprocess.page_text import document
 from llmops_preprocess.record import Broken, Record
 from llmops_preprocess.scanned_page import PageReader, ScannedPage, described
+from llmops_preprocess.tiff import num_pages
 
 PASSWORD_NEEDED = 4
 """PDFium's FPDF_ERR_PASSWORD."""
@@ -51,7 +52,8 @@ def read_image(member: Member, source: Files, view: str, pages: PageReader | Non
     """A scan in PNG, JPEG or TIFF, as Textract reads it. Raises ValueError without Textract."""
     if pages is None:
         raise ValueError("a picture; source.textract reads scans")
-    found = pages.read(whole(member.stream, source.max_document_bytes), 1)
+    content = whole(member.stream, source.max_document_bytes)
+    found = pages.read(content, num_pages(content))
     text = "\n".join(page.text for page in found if page.text)
     if not text:
         raise ValueError("no text in the picture")
