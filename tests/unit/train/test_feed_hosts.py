@@ -138,3 +138,33 @@ def test_a_port_in_use_is_named(dataset: Dataset, capsys: pytest.CaptureFixture[
 
     assert code == 2
     assert "cannot listen there (Address already in use)" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_host_tokenizes_text_for_the_ones_that_train(text: str) -> None:
+    import json
+
+    from tokenizers import Tokenizer
+
+    from llmops_shared.documents import read_document
+
+    place, manifest = f"{text}/dataset.json", read_document(text, DatasetManifest)
+    host = Host(f"dataset={text}", "feed.shards=rows")
+    sequences = open_split(place, manifest, "train", FeedConfig(shards="rows", input_mode="remote", servers=[host.address]))
+    order = Order(sequences, 5, 3)
+
+    taken = [sequences.take(order.rows(step)) for step in range(len(sequences) // 5)]
+    sequences.close()  # type: ignore[attr-defined]
+    host.end()
+
+    tokenizer = Tokenizer.from_file(f"{text}/tokenizer/tokenizer.json")
+    end = tokenizer.token_to_id("<|endoftext|>")
+    lines = (Path(text) / manifest.splits["train"].rows[0].path).read_text().splitlines()
+    expected = sorted([*tokenizer.encode(json.loads(line)["text"]).ids, end][:64] for line in lines)
+    found = sorted(
+        row[: int((row_documents > 0).sum())].tolist()
+        for part in taken
+        for row, row_documents in zip(part.input_ids, part.document_ids, strict=True)
+    )
+    assert found == expected
+    assert len(sequences) == manifest.splits["train"].num_rows

@@ -17,8 +17,9 @@ class FeedConfig(Config):
     FastFile, few files read forward; `stream`: ranges of S3 objects; `remote`: from other hosts; `auto`: planned, and the log says why."""
     mirror: str | None = Field(default=None, min_length=1)
     """Folder with the same shards as the dataset's, read in place of them: a mount of its bucket, or a channel of a training job."""
-    shards: Literal["safetensors", "webdataset"] = Field(default="safetensors")
-    """Which form of the dataset's shards is read: `webdataset` are tar files with a sample a sequence."""
+    shards: Literal["safetensors", "webdataset", "rows"] = Field(default="safetensors")
+    """Form of the dataset that is read: packed sequences as `safetensors` or `webdataset` (tar files), or `rows` of text,
+    tokenized as they are needed, a row a sequence (what is longer is cut); the trainer's own is that of its feed with `remote`."""
     shuffle_sequences: int = Field(default=65536, ge=1)
     """Sequences shuffled among each other; two such windows are in memory when data is streamed."""
     range_bytes: int = Field(default=16 * 2**20, ge=4096)
@@ -41,6 +42,8 @@ class FeedConfig(Config):
 
     @model_validator(mode="after")
     def check_servers(self) -> Self:
+        if self.shards == "rows" and self.input_mode not in ("auto", "remote"):
+            raise ValueError(f"shards rows are read whole from the dataset's folder, not by input_mode {self.input_mode}; leave it out")
         if (self.input_mode == "remote") != bool(self.servers):
             raise ValueError("servers (host:port of each `llmops-train feed`) go with input_mode remote, and only with it")
         for server in self.servers:
@@ -51,7 +54,8 @@ class FeedConfig(Config):
 
     def identity(self) -> "FeedConfig":
         """What decides the order of the data: two configs with the same identity train the same model."""
-        return FeedConfig(shuffle_sequences=self.shuffle_sequences, range_bytes=self.range_bytes, lanes=self.lanes)
+        shards: Literal["rows", "safetensors"] = "rows" if self.shards == "rows" else "safetensors"  # tar files hold the same sequences
+        return FeedConfig(shards=shards, shuffle_sequences=self.shuffle_sequences, range_bytes=self.range_bytes, lanes=self.lanes)
 
 
 class FeedServerConfig(Config):

@@ -31,6 +31,10 @@ def open_split(uri: str, manifest: DatasetManifest, split: str, config: FeedConf
         from llmops_train.feed.client import RemoteSequences
 
         return RemoteSequences(config, manifest, split, arrangement, sum(shard.num_tokens for shard in shards))
+    if config.shards == "rows":
+        from llmops_train.feed.tokenized import TokenizedRows
+
+        return TokenizedRows(uri, manifest, split, arrangement, sum(shard.num_tokens for shard in shards))
     folder = config.mirror or folder_of(uri)
     plan = plan_input(folder, shards, config, num_epochs)
     logger.info("%s: input mode %s: %s", split, plan.mode, plan.reason)
@@ -68,6 +72,8 @@ def find_shards(uri: str, manifest: DatasetManifest, split: str, config: FeedCon
     """The shards of a split in the form the config asks for."""
     if split not in manifest.splits:
         raise LlmopsError(f"{uri}: split {split!r} is missing (has {', '.join(sorted(manifest.splits))}); rerun preprocess with it")
+    if config.shards == "rows":
+        return rows_as_shard(uri, manifest, split)
     tars = [shard for shard in manifest.splits[split].shards if shard.path.endswith(".tar")]
     others = [shard for shard in manifest.splits[split].shards if not shard.path.endswith(".tar")]
     shards, rest = (tars, others) if config.shards == "webdataset" else (others, tars)
@@ -77,6 +83,16 @@ def find_shards(uri: str, manifest: DatasetManifest, split: str, config: FeedCon
     if not any(shard.num_sequences for shard in shards):
         raise LlmopsError(f"{uri}: split {split!r} has no shards; rerun preprocess with more text or a larger share for it")
     return shards
+
+
+def rows_as_shard(uri: str, manifest: DatasetManifest, split: str) -> list[Shard]:
+    """All rows of a split as one shard, in the order of its files."""
+    found = manifest.splits[split]
+    if not found.num_rows or not found.rows:
+        raise LlmopsError(f"{uri}: split {split!r} has no rows; rerun preprocess with more text or a larger share for it")
+    size = sum(part.size_bytes for part in found.rows)
+    first = found.rows[0]
+    return [Shard(path=first.path, size_bytes=size, sha256=first.sha256, num_sequences=found.num_rows, num_tokens=found.num_tokens)]
 
 
 def arrange_shards(shards: list[Shard], manifest: DatasetManifest, config: FeedConfig) -> Arrangement:
