@@ -41,6 +41,8 @@ class Upstream:
         self.max_open: int | None = None
         """Requests at a time; one more is answered with 429."""
         self.hangs = False
+        self.hold_after_first = False
+        """Whether a stream stops after its first piece until its client goes away."""
         self.num_asked = self.num_open = self.num_cut = self.most_open = 0
         self.bodies: list[dict[str, Any]] = []
         self._server: asyncio.Server | None = None
@@ -109,8 +111,8 @@ class Upstream:
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_chat: bool) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
         for number in range(self.num_pieces):
-            if number and self.delay_s:
-                await self._until_gone(reader, self.delay_s)
+            if number and (self.delay_s or self.hold_after_first):
+                await self._until_gone(reader, 3600 if self.hold_after_first else self.delay_s)
             finish = "stop" if number == self.num_pieces - 1 else None
             told = {"tokens": [f"token_id:{number}"], "token_logprobs": [-0.5], "top_logprobs": [{f"token_id:{number}": -0.5}]}
             text = {"delta": {"content": f"w{number} "}} if is_chat else {"text": f"w{number} ", "logprobs": told}

@@ -44,6 +44,8 @@ class Front:
         self.gateway = gateway
         self.keys = keys
         self.is_draining = False
+        self.num_asked = 0
+        """Requests for answers so far."""
         self._app = app
         self._metrics = metrics
         self._max_open = max_open
@@ -65,6 +67,8 @@ class Front:
         elif self.keys is not None and key is None and path not in OPEN:
             self._metrics.count("llmops_refused", error="key")
             await refuse(send, 401, "an API key is needed: `authorization: Bearer KEY`", [*headers, (b"www-authenticate", b"Bearer")])
+        elif self.is_draining and path in OPEN:
+            await refuse(send, 503, "unhealthy: the server is ending", headers, "healthcheck")
         elif scope["method"] == "POST" and path in GENERATING:
             await self._generate(scope, receive, send, arrival, headers)
         else:
@@ -81,6 +85,7 @@ class Front:
     async def _generate(self, scope: Scope, receive: Receive, send: Send, arrival: Arrival, headers: Headers) -> None:
         """Refuses at once what is too much, before anything of it is read; everything else is answered."""
         gateway, key = self.gateway, arrival.caller.key
+        self.num_asked += 1
         if gateway.num_open >= self._max_open:
             self._metrics.count("tgi_request_failure", error="overloaded")
             await refuse(send, 429, "Model is overloaded", [*headers, (b"retry-after", b"1")], "overloaded")

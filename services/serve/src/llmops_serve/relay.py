@@ -47,7 +47,7 @@ def plan(gateway: Gateway, route: str, tree: Any, arrival: Arrival) -> Plan | No
         return None
     messages = messages_of(route, tree)
     metadata, user = tree.get("metadata") or {}, tree.get("user")
-    if messages is None or not is_text(metadata) or not isinstance(user, str | None):
+    if messages is None or not is_text(metadata) or not isinstance(user, str | None) or not isinstance(tree.get("model"), str | None):
         return None
     is_chat = route == "/v1/chat/completions"
     ask = Ask(

@@ -27,7 +27,9 @@ logger = logging.getLogger(__name__)
 
 BACKLOG = 2048  # connections the system keeps until we take them
 LAST_CALL_S = 0.5
-"""After SIGTERM: clients that are connected learn with their next answer that the connection ends; only then it is closed."""
+"""After SIGTERM the server is unwell to load balancers, and tells clients with their next answer that the connection ends. It takes no
+further connections once nothing was asked for this long: what the system has accepted and nobody has read would be lost."""
+LONGEST_CALL_S = 10.0
 
 __all__ = ["Server", "background", "bind", "listen", "make_server", "realized", "run"]
 
@@ -47,10 +49,23 @@ class Server(uvicorn.Server):
         self.front.is_draining = True
         logger.info("draining")
         self._captured_signals.append(sig)
-        asyncio.get_running_loop().call_later(LAST_CALL_S, self._end)
+        self._call(asyncio.get_running_loop().time() + LONGEST_CALL_S, -1)
 
-    def _end(self) -> None:
-        self.should_exit = True
+    def _call(self, end: float, num_asked: int) -> None:
+        """Ends when nothing was asked since the last look, or the time is over."""
+        loop = asyncio.get_running_loop()
+        if num_asked == self.front.num_asked or loop.time() > end:
+            self.should_exit = True
+        else:
+            loop.call_later(LAST_CALL_S, self._call, end, self.front.num_asked)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Takes no further connections; those that were taken get a moment to say what they want before idle ones are closed."""
+        for server in self.servers:
+            server.close()
+        if self.front.is_draining:
+            await asyncio.sleep(LAST_CALL_S)
+        await super().shutdown(sockets)
 
 
 def run(config: RunConfig) -> None:
