@@ -14,7 +14,6 @@ import psutil
 import pytest
 
 from llmops_shared.contracts import TrainingRun
-from llmops_shared.documents import read_document
 from support.ranks import Ranks, free_port
 from unit.train.tiny import tiny_settings
 from unit.train.trainee import LLAMA, losses_in
@@ -31,6 +30,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
 
 @pytest.mark.slow
 @pytest.mark.chaos
+@pytest.mark.timeout(600)
 def test_a_run_killed_at_25_random_steps_has_the_losses_of_an_unbroken_one_to_the_last_bit(ranks: Ranks, text: str, tmp_path: Path) -> None:
     seed = int(os.environ.get("LLMOPS_CHAOS_SEED") or random.randrange(2**32))
     print(f"seed {seed} (LLMOPS_CHAOS_SEED)")  # noqa: T201 - to run the same again
@@ -60,9 +60,10 @@ def test_a_run_killed_at_25_random_steps_has_the_losses_of_an_unbroken_one_to_th
 
 @pytest.mark.slow
 @pytest.mark.chaos
+@pytest.mark.timeout(600)
 def test_a_killed_process_of_two_is_back_within_thirty_seconds(text: str, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    more = {"architecture": LLAMA, "max_steps": 3000, "checkpoint_every_steps": 50, "parallel": {"engine": "ddp"}}
+    more = {"architecture": LLAMA, "max_steps": 100_000, "checkpoint_every_steps": 50, "parallel": {"engine": "ddp"}}
     settings = {**tiny_settings(method="pretrain", dataset=text, out=str(out)), **more}
     words = [f"{key}={json.dumps(value)}" for key, value in settings.items()]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--max-restarts", "2", "--monitor-interval", "0.2"]
@@ -82,15 +83,17 @@ def test_a_killed_process_of_two_is_back_within_thirty_seconds(text: str, tmp_pa
         wait_for(lambda: "going on from" in log.read_text(), limit)
         after = wait_for_step(out / "checkpoint", before, limit - (time.monotonic() - killed))
         back_s = time.monotonic() - killed
-        assert agent.wait(240) == 0, log.read_text()[-4000:]
+        os.kill(next(child.pid for child in psutil.Process(agent.pid).children() if child.environ().get("RANK") == "0"), signal.SIGTERM)
+        assert agent.wait(120) == 0, log.read_text()[-4000:]
     finally:
         if agent.poll() is None:
             for process in [*psutil.Process(agent.pid).children(recursive=True), psutil.Process(agent.pid)]:
                 os.kill(process.pid, signal.SIGKILL)
             agent.wait()
 
+    print(f"back after {back_s:.1f} s")  # noqa: T201 - the figure to compare
     assert after > before > 0 and back_s < limit
-    assert read_document(str(out), TrainingRun).num_steps == 3000
+    assert "interrupted after step" in log.read_text() and not (out / TrainingRun.file_name).exists()
 
 
 def wait_for(condition: object, seconds: float) -> None:

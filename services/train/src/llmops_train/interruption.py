@@ -10,7 +10,8 @@ class Interrupted(Exception):  # noqa: N818 - no error: what a stop asked for en
     """The run was asked to stop, and did so after a complete checkpoint."""
 
     def __init__(self, step: int) -> None:
-        super().__init__(f"interrupted after step {step}; its checkpoint is complete: run the same command again to go on")
+        saved = "its checkpoint is complete: run the same command again to go on" if step else "nothing was trained yet"
+        super().__init__(f"interrupted after step {step}; {saved}")
         self.step = step
 
 
