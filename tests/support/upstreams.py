@@ -43,7 +43,7 @@ class Upstream:
         self.hangs = False
         self.hold_after_first = False
         """Whether a stream stops after its first piece until its client goes away."""
-        self.num_asked = self.num_open = self.num_cut = self.most_open = 0
+        self.num_asked = self.num_open = self.num_cut = self.most_open = self.num_connections = 0
         self.bodies: list[dict[str, Any]] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -62,6 +62,7 @@ class Upstream:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
+        self.num_connections += 1
         with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 head = await reader.readuntil(b"\r\n\r\n")

@@ -300,3 +300,11 @@ def test_more_than_the_servers_take_is_refused_at_once(gateway):
 
     assert set(found) == {200, 429}
     assert found.count(200) >= 4 and server.most_open == 4
+
+
+def test_connections_to_a_server_are_used_again(gateway):
+    with gateway() as (http, (server,), _):
+        for _ in range(10):
+            assert http.post(ROUTE, json=CHAT).status_code == 200
+
+    assert server.num_connections <= 3  # the health check's, and one for requests

@@ -76,7 +76,7 @@ class Connection(asyncio.Protocol):
         self.status, self.headers = 0, list[Header]()
         self.pieces: deque[bytes] = deque()
         self._num_buffered, self._is_paused = 0, False
-        self.has_head = self.complete = False
+        self.has_head = self.complete = self._stays = False
 
     # what asyncio calls
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -112,6 +112,7 @@ class Connection(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self.complete = True
+        self._stays = self._parser.should_keep_alive()  # the parser knows it only now
 
     # what the gateway calls
     async def send(self, request: bytes) -> Answer:
@@ -150,7 +151,7 @@ class Connection(asyncio.Protocol):
 
     def release(self) -> None:
         """To the idle ones, if its answer is complete and the server lets it live."""
-        if self.complete and not self.lost and self._parser.should_keep_alive():
+        if self.complete and not self.lost and self._stays:
             self._upstream.keep(self)
         else:
             self._abort()
