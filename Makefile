@@ -8,6 +8,7 @@ ENV ?= dev
 ENVIRONMENT := .venv
 SCAN := .venv-scan
 CDKTF := .venv-cdktf
+SERVICES ?= preprocess train serve monitor
 PACKAGES := shared services/preprocess services/train services/serve services/monitor terraform terraform/offline
 EDITABLE := -e 'shared[opensearch]' -e 'services/preprocess[spark]' -e 'services/train[metrics,similarity,benchmarks,qlora,deepspeed,sagemaker,webdataset]' -e 'services/serve[replay,adapters]' -e services/monitor -e 'terraform[offline]' -e terraform/offline
 # the environment's commands come first; the loop's scripts then need no prefix
@@ -109,7 +110,10 @@ bootstrap: setup ## make the bucket that keeps Terraform's state: make bootstrap
 wheels: setup ## the wheels of every package, in dist/
 	@for package in $(PACKAGES); do uv build --quiet --wheel --no-sources --out-dir dist "$$package"; done
 
+images: wheels ## build the services' images with docker: make images [SERVICES="serve monitor"]
+	@for service in $(SERVICES); do docker build --file "services/$$service/Dockerfile" --tag "llmops/$$service" . ; done
+
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: pipeline scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
+.PHONY: images pipeline scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
