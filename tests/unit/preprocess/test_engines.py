@@ -100,6 +100,19 @@ def test_a_full_scratch_disk_is_named(tmp_path, paragraphs, write_lines, preproc
         preprocess(str(tmp_path))
 
 
+def in_a_group(preprocess, root, settings):
+    os.setpgrp()
+    preprocess(root, **settings)
+
+
+def kill_group(process):
+    """Kills a process and its workers; one that has not yet a group of its own has no workers."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        process.kill()
+
+
 @pytest.mark.slow
 @pytest.mark.chaos
 @pytest.mark.timeout(600)
@@ -108,7 +121,7 @@ def test_killed_at_fifty_random_points_and_rerun_it_writes_the_same_bytes(tmp_pa
     print(f"seed {seed} (LLMOPS_CHAOS_SEED)")  # noqa: T201 - to run the same again
     generator = random.Random(seed)
     write_lines(str(tmp_path / "raw.jsonl"), [{"text": f"{text} Mail a{number}@b.org."} for number, text in enumerate(paragraphs)])
-    settings = {**RULES, "workers": 1, "slice_bytes": 1500}
+    settings = {**RULES, "workers": 1, "slice_bytes": 6000}
     started = time.monotonic()
     preprocess(str(tmp_path), **settings)
     whole_s = time.monotonic() - started
@@ -126,11 +139,13 @@ def test_killed_at_fifty_random_points_and_rerun_it_writes_the_same_bytes(tmp_pa
     while kills < 50:
         out = tmp_path / f"attempt{attempt}"
         attempt += 1
-        process = fork.Process(target=preprocess, args=(str(tmp_path),), kwargs={**settings, "out": str(out)})
+        # every fifth time with processes of its own, which die with it
+        workers = 2 if attempt % 5 == 0 else 1
+        process = fork.Process(target=in_a_group, args=(preprocess, str(tmp_path), {**settings, "out": str(out), "workers": workers}))
         process.start()
-        time.sleep(generator.uniform(0, whole_s))
+        time.sleep(generator.uniform(0, workers * whole_s))
         alive = process.is_alive()
-        process.kill()
+        kill_group(process)
         process.join()
         kills += alive and process.exitcode == -signal.SIGKILL
         parts = {path: (path.stat().st_ino, path.stat().st_mtime_ns) for path in out.rglob("parts/*/*.json")}
