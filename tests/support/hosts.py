@@ -3,10 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ def hosts(names: Sequence[str]) -> Iterator[None]:
     """Makes a namespace for each name; they reach each other by it, and nothing else. Skips where that takes a right this user lacks."""
     if os.geteuid() != 0 or not shutil.which("ip"):
         lacking("root and iproute2", "run the tests as root in a container with CAP_NET_ADMIN, apt-get install iproute2")
+    remove(names)  # what a killed test has left
     names_file = "127.0.0.1 localhost\n" + "".join(f"10.213.7.{number} {name}\n" for number, name in enumerate(names, start=1))
     try:
         ip("link", "add", BRIDGE, "type", "bridge")
@@ -45,10 +47,20 @@ def hosts(names: Sequence[str]) -> Iterator[None]:
             (folder / "hosts").write_text(names_file)
         yield
     finally:
-        for name in names:
-            subprocess.run(["ip", "netns", "del", f"lltest-{name}"], check=False, capture_output=True)
-            shutil.rmtree(Path("/etc/netns", f"lltest-{name}"), ignore_errors=True)
-        ip("link", "del", BRIDGE)
+        remove(names)
+
+
+def remove(names: Sequence[str]) -> None:
+    """Removes the namespaces, what still runs in them, and the links between them."""
+    for number, name in enumerate(names, start=1):
+        listed = subprocess.run(["ip", "netns", "pids", f"lltest-{name}"], check=False, capture_output=True, text=True).stdout
+        for process in map(int, listed.split()):
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        subprocess.run(["ip", "link", "del", f"lltest{number}"], check=False, capture_output=True)  # its other end goes with it
+        subprocess.run(["ip", "netns", "del", f"lltest-{name}"], check=False, capture_output=True)
+        shutil.rmtree(Path("/etc/netns", f"lltest-{name}"), ignore_errors=True)
+    subprocess.run(["ip", "link", "del", BRIDGE], check=False, capture_output=True)
 
 
 def opt_ml(
