@@ -19,10 +19,9 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from support.upstreams import GatewayProcess, remote_variant, write_remote_endpoint
-
 from llmops_serve.limits import digest_of_key, new_key
 from llmops_serve.server_process import free_port
+from support.upstreams import GatewayProcess, remote_variant, write_remote_endpoint
 
 BODY = {"model": "chat", "messages": [{"role": "user", "content": "hello " * 20}], "max_tokens": 50}
 ROUNDS = 5

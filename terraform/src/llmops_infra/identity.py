@@ -42,6 +42,8 @@ class Identity(Construct):
         return service_role(self, purpose, role_name=name, account=self._account, services=[service], statements=statements)
 
     def _preprocess(self) -> list[Statement]:
+        collection, index = self._account.arn("aoss", "collection/*"), self._account.arn("kendra", "index/*")
+        write_documents = ("BatchPutDocument", "BatchDeleteDocument", "BatchGetDocumentStatus", "DescribeIndex", "UpdateIndex")
         return [
             *run_job(self._account, self._environment),
             *read(self._buckets.raw),
@@ -51,6 +53,10 @@ class Identity(Construct):
             # documents go in and come out in the call itself: these services have no resources to name
             allow("ReadDocuments", ACTIONS["textract"], ["*"]),
             allow("ReadLanguage", ACTIONS["comprehend"], ["*"]),
+            allow("WriteVectors", ["aoss:APIAccessAll"], [collection], self._own_tag()),
+            allow("WriteDocuments", [f"kendra:{call}" for call in write_documents], [index], self._own_tag()),
+            allow("EnterDatabase", ["rds-db:connect"], [self._account.arn("rds-db", "dbuser:*/retrieval")]),
+            *self._embed(),
         ]
 
     def _train(self) -> list[Statement]:
@@ -65,7 +71,6 @@ class Identity(Construct):
 
     def _serve(self) -> list[Statement]:
         collection, index = self._account.arn("aoss", "collection/*"), self._account.arn("kendra", "index/*")
-        own = {"StringEquals": {"aws:ResourceTag/Environment": self._environment.name}}
         return [
             *run_job(self._account, self._environment),
             *read(self._buckets.models),
@@ -73,9 +78,27 @@ class Identity(Construct):
             *write(self._buckets.captures, "exchanges"),
             self._keys.use(["models", "datasets", "captures"]),
             self._keys.lend(["captures"]),
-            allow("SearchVectors", ["aoss:APIAccessAll"], [collection], own),
-            allow("SearchDocuments", ["kendra:Query", "kendra:Retrieve"], [index], own),
+            allow("SearchVectors", ["aoss:APIAccessAll"], [collection], self._own_tag()),
+            allow("SearchDocuments", ["kendra:Query", "kendra:Retrieve"], [index], self._own_tag()),
             allow("EnterDatabase", ["rds-db:connect"], [self._account.arn("rds-db", "dbuser:*/retrieval")]),
+            *self._embed(),
+            allow("Guard", ["bedrock:ApplyGuardrail"], [self._account.arn("bedrock", "guardrail/*")], self._own_tag()),
+        ]
+
+    def _own_tag(self) -> dict[str, dict[str, str]]:
+        """The condition that a resource belongs to this environment."""
+        return {"StringEquals": {"aws:ResourceTag/Environment": self._environment.name}}
+
+    def _embed(self) -> list[Statement]:
+        """Embedders, rerankers and models behind a gateway: endpoints of this environment and Bedrock's own models."""
+        account = self._account
+        endpoints = [account.arn("sagemaker", "endpoint/*")]
+        models = [account.arn("bedrock", "foundation-model/*", account="")]
+        calls = ["sagemaker:InvokeEndpoint", "sagemaker:InvokeEndpointWithResponseStream"]
+        return [
+            allow("AskEndpoints", calls, endpoints, self._own_tag()),
+            allow("AskModels", ["bedrock:InvokeModel"], models),
+            allow("Rerank", ["bedrock:Rerank"], ["*"]),  # has no resource
         ]
 
     def _monitor(self) -> list[Statement]:

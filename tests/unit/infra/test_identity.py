@@ -8,7 +8,7 @@ import pytest
 from support.stacks import ACCOUNT, PARTITION, Resources, role_statements, statements
 
 # actions that AWS binds to no resource, or where the calls name none
-UNBOUND = {"EnterRegistry", "LookAround", "PublishMetrics", "ReadDocuments", "ReadLanguage", "ReadMetrics", "FindGroup", "Look", "SeeScaling", "SeeAlarms", "SeeEncryption"}  # fmt: skip
+UNBOUND = {"EnterRegistry", "LookAround", "PublishMetrics", "ReadDocuments", "ReadLanguage", "ReadMetrics", "Rerank", "FindGroup", "Look", "SeeScaling", "SeeAlarms", "SeeEncryption"}  # fmt: skip
 GITHUB = "token.actions.githubusercontent.com"
 
 

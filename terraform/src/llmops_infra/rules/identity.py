@@ -7,7 +7,7 @@ from llmops_infra.rules.rule import Block, condition_keys, everybody, rule, stat
 GITHUB = "token.actions.githubusercontent.com"
 # calls that take no resource, and looking at what there is but never into it
 # (docs.aws.amazon.com/service-authorization/latest/reference/reference_policies_actions-resources-contextkeys.html)
-WITHOUT_RESOURCE = re.compile(r"(textract|comprehend):|ecr:GetAuthorizationToken$|cloudwatch:PutMetricData$")
+WITHOUT_RESOURCE = re.compile(r"(textract|comprehend):|ecr:GetAuthorizationToken$|cloudwatch:PutMetricData$|bedrock:Rerank$")
 LOOKING = re.compile(r"[\w-]+:(Describe|List|Get|View|BatchGet)")
 LOOKING_INTO = re.compile(r"(s3:(GetObject|List)|secretsmanager:|ssm:GetParameter|ecr:(BatchGet|GetDownload)|logs:Get|sagemaker:GetRecord)")
 # what a call has to be narrowed by
