@@ -61,7 +61,7 @@ METHODS: list[dict[str, Any]] = [
 
 
 def config_of(**more: object) -> TrainConfig:
-    return TrainConfig.model_validate(tiny_settings(out="o", dataset="d", model="m", max_steps=3, **more))
+    return TrainConfig.model_validate(tiny_settings(**{"out": "o", "dataset": "d", "model": "m", "max_steps": 3, **more}))
 
 
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["method"])
