@@ -67,7 +67,7 @@ class Losses(torch.nn.Module):
 def make_engine(model: Any, loss: Loss, config: TrainConfig, mesh: Mesh) -> Engine:
     """The engine of `parallel.engine`, shown to be at work. Raises LlmopsError when the model cannot be split so."""
     if config.gradient_checkpointing:
-        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs={"use_reentrant": False})
     engine = choose(model, loss, config, mesh)
     facts = engine.proof()
     if config.parallel.engine != "none":
