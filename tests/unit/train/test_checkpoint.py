@@ -83,6 +83,23 @@ def test_another_number_of_processes_goes_on_in_the_same_order(
     assert len(unbroken) == 12
 
 
+@pytest.mark.slow
+def test_the_engine_for_smp_over_a_real_fsdp_goes_on_with_as_many_processes_and_says_that_others_cannot(
+    ranks: Ranks, text: str, tmp_path: Path, unbroken: dict[int, float]
+) -> None:
+    settings = {"parallel": {"engine": "smp"}, "checkpoint_every_steps": 100}
+    trainee(ranks, text, tmp_path, 2, settings=settings, stop_at=4)
+    shutil.copytree(tmp_path / "checkpoint", tmp_path / "kept")
+
+    trainee(ranks, text, tmp_path, 2, settings=settings)
+
+    assert means(tmp_path) == pytest.approx(unbroken, abs=1e-5)
+    full = {"text": text, "folder": str(tmp_path / "kept"), "losses": str(tmp_path / "losses"), "settings": settings}
+    started = ranks.start([json.dumps(full)], 3, entry=TRAINEE)
+    assert started.codes() == [2, 2, 2]
+    assert "was written by another number of processes than 3" in started.log()
+
+
 @pytest.fixture(scope="module")
 def two_checkpoints(ranks: Ranks, text: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a stopped run of two processes, with checkpoints after steps 2 and 4, of two files each."""

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -50,6 +51,8 @@ def main(words: list[str]) -> int:
     settings = {**tiny_settings(method="pretrain", dataset=order["text"], out="unused"), **start, **order.get("settings", {})}
     config = TrainConfig.model_validate(settings)
     torch.set_num_threads(1)
+    if config.parallel.engine == "smp":
+        stand_in_for_smp()
     text = Path(order["text"])
     place, manifest = f"{text}/dataset.json", read_document(str(text), DatasetManifest)
     stop, world = Stop(), world_of(os.environ)
@@ -77,6 +80,16 @@ def main(words: list[str]) -> int:
             print(json.dumps(sorted(path.name for path in Path(order["folder"]).iterdir())), file=sys.stderr)  # noqa: T201
             return 2
     return 0
+
+
+def stand_in_for_smp() -> None:
+    """What AWS's images have at `torch.sagemaker`, as far as we call it: it leaves the model as it is, so FSDP below is the real one."""
+    library, norms = ModuleType("torch.sagemaker"), ModuleType("torch.sagemaker.grad_norm")
+    library.init = lambda settings: None  # type: ignore[attr-defined]
+    library.transform = lambda model: model  # type: ignore[attr-defined]
+    norms.clip_grad_norm_ = lambda model, longest: model.clip_grad_norm_(longest)  # type: ignore[attr-defined]
+    torch.sagemaker = library  # type: ignore[attr-defined]
+    sys.modules |= {"torch.sagemaker": library, "torch.sagemaker.grad_norm": norms}
 
 
 def small_disk(folder: Path, size_bytes: int) -> bool:

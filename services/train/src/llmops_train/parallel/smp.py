@@ -13,9 +13,8 @@ import torch  # noqa: TID253 - this module is imported late
 
 from llmops_shared.errors import LlmopsError
 from llmops_train.checkpoint.piece import Piece, Read, whole_box
-from llmops_train.config import TrainConfig
+from llmops_train.config import OptimizerConfig, TrainConfig
 from llmops_train.data import Batch
-from llmops_train.optimizer import make_optimizers
 from llmops_train.parallel.engine import Loss
 from llmops_train.parallel.mesh import Mesh
 from llmops_train.parallel.state import optimizer_tensors
@@ -35,6 +34,7 @@ class SageMakerSharded:
         self.config = config
         self.loss = loss
         self.sagemaker = start_library(config.parallel.smp or SmpConfig(), config)
+        vectors = {name for name, parameter in model.named_parameters() if parameter.ndim < 2}
         classes = {type(module) for module in model.modules() if type(module).__name__ in set(model._no_split_modules or ())}
         policy = functools.partial(transformer_auto_wrap_policy, transformer_layer_cls=classes)
         half = MixedPrecision(param_dtype=torch.bfloat16, reduce_dtype=torch.float32) if config.dtype == "bfloat16" else None
@@ -46,7 +46,7 @@ class SageMakerSharded:
             mixed_precision=half,
             use_orig_params=True,
         )
-        self.optimizers = make_optimizers(self.model, config.optimizer)
+        self.optimizers = [adamw_of(self.model, vectors, config.optimizer)]
         logger.info("parallel.engine smp: checkpoints of this run can be read by %d processes only", mesh.world.size)
 
     def backward(self, batches: list[Batch], num_targets: int) -> float:
@@ -121,6 +121,21 @@ class SageMakerSharded:
         if not isinstance(self.model, FullyShardedDataParallel):
             raise LlmopsError(f"parallel.engine smp: the model is a {type(self.model).__name__}")
         return {"engine": "smp", "data": self.mesh.data, "module": type(self.model).__name__, "settings": library_settings(self.config)}
+
+
+def adamw_of(model: Any, vectors: set[str], config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW with the decay every engine has: FSDP's parts are flat, so which are of matrices must be known from before."""
+    named = [
+        (name.replace("_fsdp_wrapped_module.", ""), parameter) for name, parameter in model.named_parameters() if parameter.requires_grad
+    ]
+    groups: list[dict[str, Any]] = [
+        {"params": [parameter for name, parameter in named if name not in vectors], "weight_decay": config.weight_decay},
+        {"params": [parameter for name, parameter in named if name in vectors], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=config.learning_rate, betas=(config.beta1, config.beta2), fused=True)
+    for group in optimizer.param_groups:
+        group["peak"] = group["lr"]
+    return optimizer
 
 
 def hybrid(config: TrainConfig) -> bool:
