@@ -154,6 +154,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_cannot_be_is_refused_with_the_way_out(ranks: Ranks, text: str, tmp_path: Path, case: str) -> None:
     parallel, architecture, size, message = REFUSED[case]
