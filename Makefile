@@ -68,6 +68,9 @@ golden: setup ## write the committed schemas and settings anew, after a delibera
 bench-loop: setup ## time and memory of every command of the loop, first run and second
 	@python tests/benchmarks/bench_loop.py
 
+bench-gpu: setup ## packed LoRA on a random 1 B Llama, beside the card's measured matmul rate; needs a GPU
+	@python tests/benchmarks/bench_gpu.py
+
 screenshots: setup ## the README's pictures, from a finished loop, with Chromium
 	@WORK="$(WORK)" PYTHONPATH=tests python -m support.screenshots
 
@@ -116,4 +119,4 @@ images: wheels ## build the services' images with docker: make images [SERVICES=
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: images pipeline scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
+.PHONY: bench-gpu images pipeline scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean

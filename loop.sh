@@ -7,6 +7,7 @@ cd "$(dirname "$0")"
 WORK=${WORK:-build/loop}
 export MLFLOW_TRACKING_URI=${MLFLOW_TRACKING_URI:-sqlite:///$WORK/mlflow.db}
 export MLFLOW_EXPERIMENT_NAME=${MLFLOW_EXPERIMENT_NAME:-stdlib-assistant}
+export LLMOPS_PIPELINE_RUN=${LLMOPS_PIPELINE_RUN:-loop} # MLflow shows the stages below one run of this name
 
 step() { printf '\n$ %s\n' "$*" >&2; "$@" >/dev/null; }                            # the document on stdout is in its folder, too
 expect() { local want=$1 code=0; shift; step "$@" || code=$?; [ "$code" = "$want" ]; } # a gate that must say no exits with 3
