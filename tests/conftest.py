@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,20 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", loopback_only)
+
+
+@pytest.fixture(autouse=True)
+def own_aws_session() -> Iterator[None]:
+    """boto3 keeps a session with the credentials of whoever asked first; each test has credentials of its own."""
+    forget_aws_session()
+    yield
+    forget_aws_session()
+
+
+def forget_aws_session() -> None:
+    """Lets boto3 read the credentials anew."""
+    if boto3 := sys.modules.get("boto3"):
+        boto3.DEFAULT_SESSION = None
 
 
 @pytest.fixture

@@ -132,7 +132,7 @@ def test_drift_tells_people_and_starts_the_pipeline(platform: Resources) -> None
     assert pattern == {
         "source": ["llmops.monitor"],
         "detail-type": ["Drift Report"],
-        "detail": {"environment": ["full"], "verdict": ["drift"]},
+        "detail": {"environment": ["full"], "verdict": ["drift", "rollback", "alarm"]},
     }
     assert targets["retrain"]["arn"] == "${aws_sagemaker_pipeline.pipeline_pipeline.arn}"
     assert targets["retrain"]["sagemaker_pipeline_target"]["pipeline_parameter_list"] == [{"name": "Run", "value": "$.id"}]
