@@ -4,7 +4,7 @@ python tests/benchmarks/bench_gpu.py [STEPS] [ROWS_OF_A_STEP] [ROWS_OF_A_MICRO_B
 
 The card's rate is measured first, by large bfloat16 products of the model's own shapes' kind. The arithmetic of a step is counted by the
 usual formula (6 per weight and token for weights that learn, 4 where only what lies below needs gradients, and attention's own products).
-Peak memory stands beside what `llmops-train plan` predicts for the same settings, where that knows the card. Not run in CI: it needs CUDA.
+Peak memory stands beside what `llmops-train plan` predicts for the same settings. Not run in CI: it needs CUDA.
 """
 
 import json
@@ -25,6 +25,8 @@ from llmops_train.loss import summed_loss
 from llmops_train.parallel.engine import make_engine
 from llmops_train.parallel.mesh import joined
 from llmops_train.parallel.world import World
+from llmops_train.plan.memory import Split, memory_of
+from llmops_train.plan.shape import Shape
 
 LENGTH, VOCABULARY = 2048, 32_000
 SHAPE = {"hidden_size": 2048, "num_hidden_layers": 24, "num_attention_heads": 16, "num_key_value_heads": 16, "intermediate_size": 5632}
@@ -102,7 +104,12 @@ def main(steps: int, rows: int, micro_rows: int) -> None:
         )
     )
     print(json.dumps({"ratio": "of the matmul rate", "value": round(tokens * operations / rate, 3), "wanted": 0.45}))
-    print(json.dumps({"peak_memory_gib": round(peak / 2**30, 2)}))
+    shape = Shape(
+        VOCABULARY, SHAPE["hidden_size"], SHAPE["num_hidden_layers"], SHAPE["num_attention_heads"], SHAPE["num_key_value_heads"],
+        SHAPE["hidden_size"] // SHAPE["num_attention_heads"], SHAPE["intermediate_size"], tied=False,
+    )  # fmt: skip
+    predicted = memory_of(shape, config, LENGTH, Split(), target_share=1.0).peak
+    print(json.dumps({"peak_memory_gib": round(peak / 2**30, 2), "predicted_gib": round(predicted / 2**30, 2)}))
 
 
 if __name__ == "__main__":

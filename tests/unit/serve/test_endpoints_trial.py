@@ -8,7 +8,7 @@ from llmops_shared.documents import follow, read_document, refer, write_document
 from llmops_shared.store import exists
 
 
-def write_package(folder, name):
+def write_package(folder, name, **changes):
     package = ModelPackage(
         name=name,
         run=Reference(uri="../run/run.json", sha256="0" * 64),
@@ -21,7 +21,7 @@ def write_package(folder, name):
         dtype="float32",
         registered_model=None,
     )
-    write_document(folder, package)
+    write_document(folder, package.model_copy(update=changes))
 
 
 @pytest.fixture
@@ -207,3 +207,12 @@ def test_a_document_holds_engine_servers_settings_facts_and_adapters(packages, t
 def test_an_engine_that_cannot_be_is_refused(scene, words, message, capsys):
     assert main(["deploy", "name=x", f"package={scene}/base", *words, f"out={scene}/x"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_an_adapter_of_virtual_tokens_is_for_our_own_engine(tmp_path, capsys):
+    write_package(str(tmp_path / "prompted"), "prompted", layout="adapter", mergeable=False)
+
+    assert main(["deploy", "name=assistant", f"package={tmp_path}/prompted", "engine=vllm", f"out={tmp_path}/one"]) == 2
+
+    assert "which engine vllm cannot load and nobody can merge; use engine=in-process" in capsys.readouterr().err
+    assert main(["deploy", "name=assistant", f"package={tmp_path}/prompted", f"out={tmp_path}/one"]) == 0

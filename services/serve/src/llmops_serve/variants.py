@@ -52,6 +52,11 @@ def served_model(package: str, adapters: Sequence[str], engine: EngineName) -> S
     """The facts of a package; None for a bare in-process one without a config, which needs none."""
     place = document_uri(package, ModelPackage)
     document = read_document(place, ModelPackage)
+    if engine != "in-process" and not document.mergeable:
+        raise LlmopsError(
+            f"{place}: holds an adapter of virtual tokens, which engine {engine} cannot load and nobody can merge; use engine=in-process, "
+            f"or train with method lora"
+        )
     config = json_part(document, place, "model/config.json")
     if config is None:
         if engine == "in-process":
