@@ -117,59 +117,72 @@ def main() -> None:
 
 
 def bench(options: argparse.Namespace, folder: Path, processes: list[Any]) -> None:
+    gateways, ports = start(options, folder, processes)
+    before = gateways["gateway"].memory_mb()
+    for concurrency in options.concurrency:
+        compare(options.requests, concurrency, gateways, ports)
+    for name, one in gateways.items():
+        memory = {"start_s": round(one.start_s, 2), "memory_mb": round(one.memory_mb()), "memory_before_mb": round(before)}
+        counters = [line for line in one.metrics().splitlines() if line.startswith(("llmops_shadow", "llmops_capture"))]
+        print(json.dumps({"what": name, **memory, "metrics": counters}))
+        assert one.stop() == 0
+
+
+def start(options: argparse.Namespace, folder: Path, processes: list[Any]) -> tuple[dict[str, GatewayProcess], dict[str, int]]:
+    """The gateways, and the ports of all that is compared."""
     upstream, direct = serve_upstream()
     processes.append(upstream)
     production = remote_variant(folder, "production", [f"http://127.0.0.1:{direct}"])
     wait_for(direct)
     gateways = {"gateway": GatewayProcess(write_remote_endpoint(folder, [production]), *everything_on(folder))}
-    if options.shadow:
-        for number, kind in enumerate(("hang", "fail", "flood"), 2):
-            other, port = serve_upstream("0", kind)
-            processes.append(other)
-            wait_to_listen(port)
-            shadow = remote_variant(folder, "shadow", [f"http://127.0.0.1:{port}"], shadow=True)
-            endpoint = write_remote_endpoint(folder, [production, shadow], generation=number)
-            gateways[f"shadow-{kind}"] = GatewayProcess(endpoint, *everything_on(folder))
+    for number, kind in enumerate(("hang", "fail", "flood") if options.shadow else (), 2):
+        other, port = serve_upstream("0", kind)
+        processes.append(other)
+        wait_to_listen(port)
+        shadow = remote_variant(folder, "shadow", [f"http://127.0.0.1:{port}"], shadow=True)
+        endpoint = write_remote_endpoint(folder, [production, shadow], generation=number)
+        gateways[f"shadow-{kind}"] = GatewayProcess(endpoint, *everything_on(folder))
     processes += [one.process for one in gateways.values()]
     ports = {"direct": direct, **{name: one.port for name, one in gateways.items()}}
     if options.litellm:
         process, ports["litellm"] = serve_litellm(options.litellm, direct, KEY, folder)
         processes.append(process)
         wait_for(ports["litellm"])
-    before = gateways["gateway"].memory_mb()
-    for concurrency in options.concurrency:
-        took: dict[str, list[float]] = {name: [] for name in ports}
-        seconds = dict.fromkeys(ports, 0.0)
-        cpu = dict.fromkeys(gateways, 0.0)
-        for _ in range(ROUNDS):  # in turn, so that all bear the same load of the machine
-            for name, port in ports.items():
-                number = options.requests // ROUNDS // (20 if name == "litellm" else 1)
-                used = gateways[name].cpu_s() if name in gateways else 0.0
-                began = time.perf_counter()
-                took[name] += asyncio.run(load(port, number, concurrency, KEY))
-                seconds[name] += time.perf_counter() - began
-                if name in gateways:
-                    cpu[name] += gateways[name].cpu_s() - used
-        found = {name: figures(took[name], seconds[name]) for name in ports}
-        for name, one in found.items():
-            extra = {}
-            if name != "direct":
-                extra = {
-                    "over_direct_p50_ms": one["p50"] - found["direct"]["p50"],
-                    "over_direct_p99_ms": one["p99"] - found["direct"]["p99"],
-                }
-            if name in cpu:
-                extra["cpu_us_a_request"] = cpu[name] / len(took[name]) * 1e6
-            if name.startswith("shadow"):
-                extra["p50_beside_none"] = one["p50"] / found["gateway"]["p50"]
-            if name == "litellm":
-                extra["gateway_is_times_as_fast"] = found["gateway"]["rate"] / one["rate"]
-            print(json.dumps({"what": name, "concurrency": concurrency} | {key: round(value, 3) for key, value in (one | extra).items()}))
-    for name, one in gateways.items():
-        memory = {"start_s": round(one.start_s, 2), "memory_mb": round(one.memory_mb()), "memory_before_mb": round(before)}
-        lines = [line for line in one.metrics().splitlines() if line.startswith(("llmops_shadow", "llmops_capture"))] if not KEY else []
-        print(json.dumps({"what": name, **memory, "metrics": lines}))
-        assert one.stop() == 0
+    return gateways, ports
+
+
+def compare(requests: int, concurrency: int, gateways: dict[str, GatewayProcess], ports: dict[str, int]) -> None:
+    """All of them at one number of clients, in turn, so that all bear the same load of the machine."""
+    took: dict[str, list[float]] = {name: [] for name in ports}
+    seconds = dict.fromkeys(ports, 0.0)
+    cpu = dict.fromkeys(gateways, 0.0)
+    for _ in range(ROUNDS):
+        for name, port in ports.items():
+            number = requests // ROUNDS // (20 if name == "litellm" else 1)
+            used = gateways[name].cpu_s() if name in gateways else 0.0
+            began = time.perf_counter()
+            took[name] += asyncio.run(load(port, number, concurrency, KEY))
+            seconds[name] += time.perf_counter() - began
+            if name in gateways:
+                cpu[name] += gateways[name].cpu_s() - used
+    found = {name: figures(took[name], seconds[name]) for name in ports}
+    for name, one in found.items():
+        extra = beside(name, one, found)
+        if name in cpu:
+            extra["cpu_us_a_request"] = cpu[name] / len(took[name]) * 1e6
+        print(json.dumps({"what": name, "concurrency": concurrency} | {key: round(value, 3) for key, value in (one | extra).items()}))
+
+
+def beside(name: str, one: dict[str, float], found: dict[str, dict[str, float]]) -> dict[str, float]:
+    """Its figures beside those of the others."""
+    if name == "direct":
+        return {}
+    extra = {f"over_direct_{figure}_ms": one[figure] - found["direct"][figure] for figure in ("p50", "p99")}
+    if name.startswith("shadow"):
+        extra |= {f"{figure}_beside_none": one[figure] / found["gateway"][figure] for figure in ("p50", "p99")}
+    if name == "litellm":
+        extra["gateway_is_times_as_fast"] = found["gateway"]["rate"] / one["rate"]
+    return extra
 
 
 def wait_to_listen(port: int) -> None:

@@ -98,7 +98,17 @@ def main(megabytes: int, seconds: float) -> None:
     shutil.rmtree(scratch)
     medians = {name: median(values) for name, values in waits.items()}
     for name, value in medians.items():
-        print(json.dumps({"what": name, "megabytes": megabytes, "wait_ms": round(value * 1e3, 1), "complete_s": round(median(durables[name]), 2), "equal": equal[name]}))
+        print(
+            json.dumps(
+                {
+                    "what": name,
+                    "megabytes": megabytes,
+                    "wait_ms": round(value * 1e3, 1),
+                    "complete_s": round(median(durables[name]), 2),
+                    "equal": equal[name],
+                }
+            )
+        )
     for name in ("ours", "ours at once"):
         ratios = {f"of {peer}": round(medians[name] / medians[peer], 3) for peer in ("dcp async", "dcp")}
         print(json.dumps({"ratio": name, **ratios}))

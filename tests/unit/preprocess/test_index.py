@@ -181,11 +181,17 @@ def test_figures_go_to_mlflow(dataset: str, store: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["embedder.kind=word2vec"], "embedder.kind: Input should be 'lsa', 'sentence-transformers', 'tei', 'sagemaker', 'bedrock' or 'none' (got 'word2vec')"),
+        (
+            ["embedder.kind=word2vec"],
+            "embedder.kind: Input should be 'lsa', 'sentence-transformers', 'tei', 'sagemaker', 'bedrock' or 'none' (got 'word2vec')",
+        ),
         (["embedder.model=some/model"], "lsa is fitted on the chunks and takes no model (got some/model)"),
         (["embedder={kind: sentence-transformers}"], "sentence-transformers needs model="),
         (["splits=[training]"], "splits training: not in"),
-        (["store=mysql://host/x"], "store mysql://host/x: is none of the words pgvector, opensearch, kendra, and no pgserver:FOLDER, postgresql://"),
+        (
+            ["store=mysql://host/x"],
+            "store mysql://host/x: is none of the words pgvector, opensearch, kendra, and no pgserver:FOLDER, postgresql://",
+        ),
         (["store=postgresql://me@127.0.0.1:1/x"], "postgresql://me@127.0.0.1:1/x: PostgreSQL does not answer"),
         (["max_chunk_token=64"], "max_chunk_token: unknown key; did you mean max_chunk_tokens?"),
         (["max_chunk_tokens=8"], "max_chunk_tokens: Input should be greater than or equal to 32 (got 8)"),
