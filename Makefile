@@ -46,11 +46,14 @@ run: setup ## the whole loop: raw text to a promoted model, about five minutes
 ui: setup ## MLflow on http://127.0.0.1:5000
 	@mlflow ui --backend-store-uri "sqlite:///$(WORK)/mlflow.db" --host 127.0.0.1 --port 5000
 
-test: setup ## every test, the slow ones too: make test [TEST_PROCESSES=2]
-	@python -m pytest $(SIDE_BY_SIDE)
+test: setup ## the tests and the whole loop: make test [TEST_PROCESSES=2]
+	@python -m pytest $(SIDE_BY_SIDE) -m "not slow or loop"
 
-test-fast: setup ## the tests without the slow ones
-	@python -m pytest $(SIDE_BY_SIDE) -m "not slow"
+test-slow: setup ## the tests that take long: clusters of processes, faults, Spark, Terraform, benchmarks' rows
+	@python -m pytest $(SIDE_BY_SIDE) -m "slow and not loop"
+
+test-fast: setup ## the tests without loop and slow ones
+	@python -m pytest $(SIDE_BY_SIDE) -m "not slow and not loop"
 
 check: setup ## ruff, mypy --strict, import-linter
 	ruff check .
@@ -119,4 +122,4 @@ images: wheels ## build the services' images with docker: make images [SERVICES=
 clean: ## remove what was built, the environment stays
 	@rm -rf build dist
 
-.PHONY: bench-gpu images pipeline scan cdktf plan apply destroy bootstrap help setup run ui test test-fast check format golden bench-loop screenshots lock wheels clean
+.PHONY: bench-gpu images pipeline scan cdktf plan apply destroy bootstrap help setup run ui test test-slow test-fast check format golden bench-loop screenshots lock wheels clean

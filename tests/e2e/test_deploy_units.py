@@ -13,7 +13,7 @@ from support.golden import SERVICES
 from support.loop import REPOSITORY
 from support.tools import lacking
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.loop, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from llmops_shared.tracking import connect
 from support.loop import main_of, steps
 from support.small_loop import run as run_step
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.loop, pytest.mark.timeout(900)]
 
 
 def figures(loop, name):
