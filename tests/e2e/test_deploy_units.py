@@ -55,7 +55,8 @@ def installed(request: pytest.FixtureRequest, wheels: Path, tmp_path: Path) -> P
 
 
 SMALLEST = {
-    "preprocess": "run name=tiny view=text source.kind=jsonl source.uri={work}/texts.jsonl source.licence=CC0 vocab_size=300 out={work}/tiny",
+    "preprocess": "run name=tiny view=text source.kind=jsonl source.uri={work}/texts.jsonl source.licence=CC0 vocab_size=300 "
+    "near_duplicates.threshold=null out={work}/tiny",
     "train": "run name=tiny method=pretrain dataset={loop}/text max_steps=2 out={work}/tiny architecture.hidden_size=16 architecture.num_heads=2 "
     "architecture.num_layers=1 architecture.intermediate_size=16",
     "serve": "deploy name=tiny package={loop}/package-tuned index={loop}/index out={work}/tiny",

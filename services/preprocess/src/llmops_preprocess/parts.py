@@ -168,11 +168,10 @@ def dead_letter(item: Broken) -> bytes:
 
 
 def remove_parts(out: str) -> None:
-    """Removes the parts of every attempt."""
+    """Removes the parts of every attempt; first what says that one is finished, so that after a kill none only seems so."""
     folder = join(out, PARTS)
-    if not urlsplit(folder).scheme:
-        shutil.rmtree(folder, ignore_errors=True)  # with its folders, which S3 does not have
-        return
     store = store_for(folder)
-    for entry in store.entries(folder):
+    for entry in sorted(store.entries(folder), key=lambda entry: not entry.uri.endswith(".json")):
         store.remove(entry.uri)
+    if not urlsplit(folder).scheme:
+        shutil.rmtree(folder, ignore_errors=True)  # the folders, which S3 does not have
