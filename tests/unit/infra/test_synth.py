@@ -16,13 +16,13 @@ from llmops_infra.synth import Synthesis, synth
 from support.infrastructure import Stacks, endpoint_document, synthesize, synthesized, variant
 from support.stacks import needs_node
 
-MAX_WARM_S = 20  # 3.5 to 4.3 s on the quickest machine it ran on, 9 s on one at work: what is held here is the order of magnitude
+MAX_WARM_S = 5
 MAX_UNCHANGED_S = 1
 CLOUD_NAMES = re.compile(r"(?<!\d)\d{12}(?!\d)")
 
 
 @pytest.mark.slow
-def test_two_runs_write_the_same_bytes_each_in_seconds(tmp_path: Path) -> None:
+def test_two_runs_write_the_same_bytes_each_within_five_seconds(tmp_path: Path) -> None:
     needs_node()
     command = [sys.executable, "-m", "llmops_infra.cli", "synth", "prod", "--out", str(tmp_path), "--force"]
     written, took_s = [], []
