@@ -28,8 +28,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         place = item.path.relative_to(config.rootpath)
         group = str(place.parent) if str(place.parent) in SHARED else str(place)
         item.add_marker(pytest.mark.xdist_group(group))
-        if item.get_closest_marker("slow") and not item.get_closest_marker("timeout"):
-            item.add_marker(pytest.mark.timeout(900))
     if config.getoption("numprocesses", None) or hasattr(config, "workerinput"):
         slow = {item.path for item in items if item.get_closest_marker("slow")}
         items.sort(key=lambda item: (str(item.path.relative_to(config.rootpath).parent) not in SHARED, item.path not in slow))
