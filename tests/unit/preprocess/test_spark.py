@@ -14,7 +14,7 @@ import pytest
 
 from support.tools import lacking
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def free_port():
