@@ -14,6 +14,7 @@ from types import ModuleType
 
 from llmops_shared.errors import LlmopsError
 
+LAZY_INDEX = Path(__file__).parent / "lazy_index.cjs"
 OLD_NAMES = {"cdktn": "cdktf", "cdktn_provider_aws": "cdktf_cdktf_provider_aws"}
 
 
@@ -44,8 +45,12 @@ def installed() -> str:
     return " ".join(f"{name}=={version(name)}" for name in names)
 
 
-def find_node() -> None:
-    """Points jsii, which runs the bindings, at a Node: the one on the PATH, else the one in a wheel."""
+def prepare_node() -> None:
+    """Points jsii, which runs the bindings, at a Node (the one on the PATH, else the one in a wheel) and spares it what is not named."""
+    preload = f'--require "{LAZY_INDEX.as_posix()}"'
+    options = os.environ.get("NODE_OPTIONS", "")
+    if preload not in options:
+        os.environ["NODE_OPTIONS"] = f"{options} {preload}".strip()
     # jsii prints a page about Node 20 at every start; whether the Node of a machine is still supported is its owner's matter
     os.environ.setdefault("JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION", "20")
     if "JSII_NODE" in os.environ or shutil.which("node"):

