@@ -87,8 +87,10 @@ class EndpointLM(LM):  # type: ignore[misc]
                 raise LlmopsError(f"{self.http.config.url}: tells no likelihoods of a prompt (decoder_input_details)")
             new = details["tokens"][:num_new]
             return Tokens([one["id"] for one in [*found, *new]], [one["logprob"] or 0.0 for one in [*found, *new]])
-        body = {"model": self.http.config.model, "prompt": text, "max_tokens": num_new, "echo": True, "logprobs": 1, "temperature": 0}
-        logprobs = self.http.post("/v1/completions", body)["choices"][0].get("logprobs") or {}
+        body = {"prompt": text, "max_tokens": max(num_new, 1), "echo": True, "logprobs": 1, "temperature": 0}  # not every server takes 0
+        answer = self.http.post("/v1/completions", {"model": self.http.config.model, **body})
+        logprobs = answer["choices"][0].get("logprobs") or {}
         if not logprobs.get("tokens"):
             raise LlmopsError(f"{self.http.config.url}: tells no likelihoods of a prompt (echo with logprobs); use route tgi or run=...")
-        return Tokens(list(logprobs["tokens"]), [one or 0.0 for one in logprobs["token_logprobs"]])
+        known = len(logprobs["tokens"]) - (0 if num_new else answer["usage"]["completion_tokens"])
+        return Tokens(logprobs["tokens"][:known], [one or 0.0 for one in logprobs["token_logprobs"][:known]])
