@@ -107,8 +107,8 @@ $(CDKTF)/installed: Makefile $(ENVIRONMENT)/installed
 	@$(ENVIRONMENT)/bin/uv pip install --quiet --python $(CDKTF)/bin/python --no-deps -e terraform
 	@touch $@
 
-pipeline: setup ## start the pipeline: make pipeline ENV=dev MODEL=s3://... [RUN=name] [FOLLOW=1] [OFFLINE=1 SOURCE=dir]
-	@llmops-infra pipeline $(ENV) $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--parameter "Model=$(MODEL)") $(if $(FOLLOW),--follow) $(if $(OFFLINE),--offline) $(if $(SOURCE),--source "$(SOURCE)")
+pipeline: setup ## start the pipeline: make pipeline ENV=dev MODEL=s3://... [TAG=commit] [RUN=name] [FOLLOW=1] [OFFLINE=1 SOURCE=dir]
+	@llmops-infra pipeline $(ENV) $(if $(RUN),--run "$(RUN)") $(if $(MODEL),--parameter "Model=$(MODEL)") --parameter "ImageTag=$(or $(TAG),$(shell git rev-parse HEAD))" $(if $(FOLLOW),--follow) $(if $(OFFLINE),--offline) $(if $(SOURCE),--source "$(SOURCE)")
 
 bootstrap: setup ## make the bucket that keeps Terraform's state: make bootstrap ENV=dev
 	@llmops-infra bootstrap $(ENV)

@@ -133,6 +133,8 @@ def run_pipeline(environment: Environment, arguments: argparse.Namespace) -> Non
     parameters, run = dict(word.split("=", 1) for word in arguments.parameter), arguments.run_name or default_run()
     if "Model" not in parameters and not environment.pipeline.model:
         raise LlmopsError("the pipeline starts from no model: give --parameter Model=s3://..., or set pipeline.model")
+    if "ImageTag" not in parameters and not environment.pipeline.image_tag:
+        raise LlmopsError("the pipeline runs no image: give --parameter ImageTag=COMMIT, which `images` pushed, or set pipeline.image_tag")
     if arguments.dry_run:
         print(json.dumps({"StartPipelineExecution": start_request(environment, run, parameters)}, indent=2))
         return

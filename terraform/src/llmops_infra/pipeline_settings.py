@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from pydantic import Field, model_validator
 
-from llmops_infra.settings import INSTANCE_TYPE
+from llmops_infra.settings import IMAGE_TAG, INSTANCE_TYPE
 from llmops_shared.config import Config, Tree, parse_words
 
 # docs.aws.amazon.com/sagemaker/latest/APIReference/API_AppSpecification.html
@@ -53,8 +53,9 @@ class Pipeline(Config):
     """Name in MLflow's registry, and of a new endpoint."""
     schedule: str | None = Field(default=None, pattern=r"^(cron|rate)\(.+\)$")
     """When it runs by itself, `cron(...)` or `rate(...)` in UTC; none: on demand and after drift."""
-    image_tag: str = Field(default="current", min_length=1, max_length=128)
-    """Tag of the services' images, unless an execution names another `ImageTag`."""
+    image_tag: str | None = Field(default=None, pattern=IMAGE_TAG)
+    """Tag of the services' images, which is the commit they were built from, unless an execution names another `ImageTag`; a schedule and
+    drift need it."""
     preprocess_instance_type: str = Field(default="ml.m5.4xlarge", pattern=INSTANCE_TYPE)
     """SageMaker instance type of preprocessing and indexing."""
     evaluate_instance_type: str = Field(default="ml.g5.2xlarge", pattern=INSTANCE_TYPE)
@@ -64,12 +65,19 @@ class Pipeline(Config):
     approve: bool = False
     """Approve a package that passed its gate at once; otherwise a person does, in the registry or by the promotion's pull request."""
 
+    @property
+    def starts_by_itself(self) -> bool:
+        """Whether an execution needs no more than its name: what drift starts."""
+        return bool(self.model and self.image_tag)
+
     @model_validator(mode="after")
     def _starts_by_itself_only_when_it_can(self) -> Self:
         if self.schedule and not self.recipes:
             raise ValueError(f"schedule {self.schedule} has no pipeline to start: describe its stages in pipeline.recipes")
         if self.schedule and not self.model:
             raise ValueError(f"schedule {self.schedule} starts from no model: name its s3:// folder in pipeline.model")
+        if self.schedule and not self.image_tag:
+            raise ValueError(f"schedule {self.schedule} runs no image: name the commit it was built from in pipeline.image_tag")
         return self
 
 

@@ -68,7 +68,7 @@ class PlatformStack(Stack):
             buckets=self.buckets,
             lustre=self.lustre,
             topic_arn=self.alerts.topic.arn,
-            pipeline_arn=self.pipeline.pipeline.arn if self.pipeline and environment.pipeline.model else None,
+            pipeline_arn=self.pipeline.pipeline.arn if self.pipeline and environment.pipeline.starts_by_itself else None,
             events_role_arn=self.identity.events.arn,
         )
         write_outputs(self, {**self._always(), **self.switched})

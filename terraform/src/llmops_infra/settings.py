@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from llmops_shared.config import Config
 
 INSTANCE_TYPE = r"^ml\.[a-z0-9-]+\.[a-z0-9]+$"
+IMAGE_TAG = r"^[a-zA-Z0-9_][\w.-]{0,127}$"
 
 PrivateService = Literal[
     "sagemaker.api", "sagemaker.runtime", "mlflow", "ecr.api", "ecr.dkr", "logs", "monitoring", "events", "sts", "kms",
@@ -213,8 +214,8 @@ class Monitoring(Config):
     """When the monitor job runs, `cron(...)` or `rate(...)` in UTC; none: on demand."""
     arguments: list[str] = Field(default=[])
     """What the job does: words after `llmops-monitor`, such as `drift` and `endpoint=s3://...`; `out=` is added."""
-    image_tag: str = "current"
-    """Tag of the monitor's image the job runs."""
+    image_tag: str | None = Field(default=None, pattern=IMAGE_TAG)
+    """Tag of the monitor's image the job runs: the commit it was built from."""
     instance_type: str = Field(default="ml.m5.xlarge", pattern=INSTANCE_TYPE)
     """SageMaker instance type of the monitor job."""
     budget_warnings: list[int] = Field(default=[50, 80, 100], min_length=1, max_length=5)
@@ -224,4 +225,6 @@ class Monitoring(Config):
     def _schedule_has_work(self) -> Self:
         if self.schedule and not self.arguments:
             raise ValueError(f"schedule {self.schedule} has nothing to run: give arguments, for example [drift, endpoint=s3://...]")
+        if self.schedule and not self.image_tag:
+            raise ValueError(f"schedule {self.schedule} runs no image: name the commit it was built from in monitoring.image_tag")
         return self

@@ -43,6 +43,7 @@ REFUSED = {
         ["pipeline.recipes=null", "pipeline.schedule=rate(1 day)"],
         "describe its stages in pipeline.recipes",
     ),
+    "a schedule of no image": (["monitoring.schedule=rate(1 day)", "monitoring.arguments=[drift]"], "monitoring.image_tag"),
     "a schedule without work": (["monitoring.schedule=rate(1 day)"], "has nothing to run"),
     "Aurora in one zone": (["retrieval.pgvector.max_capacity=2", "network.num_zones=1"], "set network.num_zones: 2"),
     "Aurora with no room": (["retrieval.pgvector.max_capacity=1", "retrieval.pgvector.min_capacity=2"], "must be at least min_capacity"),
