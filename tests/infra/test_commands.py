@@ -10,6 +10,7 @@ import pytest
 from moto import mock_aws
 
 from llmops_infra.cli import main
+from support.service_rules import complaints
 from support.stacks import needs_node
 
 STAGING = ["staging", "max_monthly_usd=5000"]
@@ -114,6 +115,15 @@ def test_bootstrap_makes_a_private_versioned_encrypted_bucket_and_may_be_repeate
     assert all(s3.get_public_access_block(Bucket=bucket)["PublicAccessBlockConfiguration"].values())
     statement = json.loads(s3.get_bucket_policy(Bucket=bucket)["Policy"])["Statement"][0]
     assert (statement["Effect"], statement["Condition"]) == ("Deny", {"Bool": {"aws:SecureTransport": "false"}})
+
+
+def test_bootstrap_tells_its_requests_and_makes_nothing(aws: None, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bootstrap", "staging", "--dry-run"]) == 0
+
+    told = json.loads(capsys.readouterr().out)
+    assert all(complaints("s3", operation, parameters) == [] for one in told for operation, parameters in one.items())
+    assert told[0]["CreateBucket"]["Bucket"] == "llmops-state-123456789012-eu-west-1" and len(told) == 6
+    assert boto3.client("s3").list_buckets()["Buckets"] == []
 
 
 def test_bootstrap_makes_the_bucket_where_s3_wants_no_constraint(aws: None, capsys: pytest.CaptureFixture[str]) -> None:

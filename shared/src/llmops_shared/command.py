@@ -45,8 +45,8 @@ class Verb(Generic[C]):
     """Does the work; None when there is no document, as for a server."""
     refuses: Callable[[Any], bool] = lambda document: False
     """Whether the document's verdict is a no, which exits with 3."""
-    rehearse: "Callable[[C], dict[str, Any]] | None" = None
-    """What it would do, for `--dry-run`, without doing it; None: the settings say it all."""
+    rehearse: "Callable[[C], dict[str, Any] | None] | None" = None
+    """What it would do, for `--dry-run`, without doing it; None, or of it: the settings say it all."""
     subject: str = ""
     """The setting that a bare word stands for, as in `llmops-monitor why REQUEST_ID`; none: every setting is written key=value."""
 
@@ -83,9 +83,10 @@ def run_command(program: str, summary: str, verbs: Sequence[Verb[Any]], argv: Se
 
 def dry_run(verb: Verb[C], config: C) -> str:
     """The resolved settings, and what would be done where the verb can say it."""
-    if verb.rehearse is None:
+    plan = verb.rehearse(config) if verb.rehearse else None
+    if plan is None:
         return config.model_dump_json(indent=2)
-    return json.dumps({"settings": config.model_dump(mode="json"), "plan": verb.rehearse(config)}, indent=2)
+    return json.dumps({"settings": config.model_dump(mode="json"), "plan": plan}, indent=2)
 
 
 def with_subject(words: Sequence[str], subject: str) -> list[str]:
@@ -110,7 +111,9 @@ def make_parser(program: str, summary: str, verbs: Sequence[Verb[Any]]) -> argpa
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         command.add_argument("--config", metavar="FILE", help="YAML file with settings")
-        command.add_argument("--dry-run", action="store_true", help="print the resolved settings as JSON and do nothing")
+        command.add_argument(
+            "--dry-run", action="store_true", help="print the resolved settings and what would be asked of AWS, and do nothing"
+        )
         command.add_argument("--log-json", action="store_true", help="log one JSON object a line")
         command.add_argument("--document", metavar="FILE", help="write the document that stdout carries to this local file, too")
         command.add_argument(

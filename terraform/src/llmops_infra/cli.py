@@ -59,7 +59,7 @@ def add_verb(
     command.add_argument("environment", metavar="ENV", help="name of a file in terraform/environments, or the path of a YAML file")
     command.add_argument("settings", nargs="*", metavar="key=value", help="a setting; wins over the file")
     command.add_argument("--out", metavar="DIR", help="where the stacks are written (default: build/terraform/NAME)")
-    command.add_argument("--dry-run", action="store_true", help="print the resolved settings as JSON and do nothing")
+    command.add_argument("--dry-run", action="store_true", help="print the resolved settings, or the exact requests to AWS, and do nothing")
     command.add_argument("--log-json", action="store_true", help="log one JSON object a line")
     command.set_defaults(run=run)
     return command
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     configure(arguments.log_json, rank=0)
     try:
         environment = load_environment(arguments.environment, [*arguments.settings, *rest])
-        if arguments.dry_run and arguments.verb != "pipeline":
+        if arguments.dry_run and arguments.verb not in ("pipeline", "bootstrap"):
             print(environment.model_dump_json(indent=2))
             return DONE
         arguments.run(environment, arguments)
@@ -156,8 +156,12 @@ def run_pipeline(environment: Environment, arguments: argparse.Namespace) -> Non
 
 def run_bootstrap(environment: Environment, arguments: argparse.Namespace) -> None:
     """Makes the state's bucket and prints what it is called."""
-    from llmops_infra.s3 import make_state_bucket
+    from llmops_infra.s3 import make_state_bucket, requests, state_bucket
 
+    if arguments.dry_run:
+        wanted = requests(state_bucket(environment), environment.region)
+        print(json.dumps([{operation: parameters} for operation, parameters in wanted], indent=2))
+        return
     print(make_state_bucket(environment).model_dump_json(indent=2))
 
 

@@ -4,6 +4,7 @@ import logging
 from typing import Any
 
 import boto3  # noqa: TID253 - this module is imported late
+from botocore import xform_name
 from botocore.exceptions import ClientError
 
 from llmops_infra.config import Environment
@@ -25,6 +26,8 @@ class StateBucket(Config):
 
 def state_bucket(environment: Environment) -> str:
     """The bucket's name: as set, else made from the project, account and region, for one bucket serves all environments of an account."""
+    if environment.state.backend != "s3":
+        raise LlmopsError(f"{environment.name} keeps its state in a local file: set state.backend: s3 to keep it in a bucket")
     if environment.state.bucket:
         return environment.state.bucket
     account = boto3.client("sts", region_name=environment.region).get_caller_identity()["Account"]
@@ -38,52 +41,41 @@ def make_state_bucket(environment: Environment) -> StateBucket:
 
     Raises LlmopsError when the environment keeps its state elsewhere or the name is somebody else's.
     """
-    if environment.state.backend != "s3":
-        raise LlmopsError(f"{environment.name} keeps its state in a local file: set state.backend: s3 to keep it in a bucket")
     client, bucket = boto3.client("s3", region_name=environment.region), state_bucket(environment)
-    _create(client, bucket, environment.region)
-    client.put_public_access_block(
-        Bucket=bucket,
-        PublicAccessBlockConfiguration={
-            "BlockPublicAcls": True,
-            "IgnorePublicAcls": True,
-            "BlockPublicPolicy": True,
-            "RestrictPublicBuckets": True,
-        },
-    )
-    # a state that was overwritten by mistake can be taken back
-    client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
-    by_default = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
-    client.put_bucket_encryption(Bucket=bucket, ServerSideEncryptionConfiguration={"Rules": [by_default]})
-    arn = f"arn:aws:s3:::{bucket}"
-    plain = {"Bool": {"aws:SecureTransport": "false"}}
-    client.put_bucket_policy(Bucket=bucket, Policy=document(deny("TlsOnly", ["s3:*"], [arn, f"{arn}/*"], plain, {"AWS": "*"})))
-    client.put_bucket_lifecycle_configuration(
-        Bucket=bucket,
-        LifecycleConfiguration={
-            "Rules": [
-                {
-                    "ID": "old-states",
-                    "Status": "Enabled",
-                    "Filter": {"Prefix": ""},
-                    "NoncurrentVersionExpiration": {"NoncurrentDays": 365},
-                    "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
-                }
-            ]
-        },
-    )
+    for operation, parameters in requests(bucket, environment.region):
+        try:
+            getattr(client, xform_name(operation))(**parameters)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "BucketAlreadyExists":
+                raise LlmopsError(f"{bucket}: the name is taken by another account; set state.bucket to a name of your own") from error
+            if code != "BucketAlreadyOwnedByYou":
+                raise
     logger.info("the state of %s is kept in s3://%s", environment.name, bucket)
     return StateBucket(bucket=bucket, region=environment.region)
 
 
-def _create(client: Any, bucket: str, region: str) -> None:
+def requests(bucket: str, region: str) -> list[tuple[str, dict[str, Any]]]:
+    """Operation and parameters of each request that makes the bucket, in their order."""
     # S3 refuses us-east-1 as a constraint: it is what no constraint means
     place = {} if region == "us-east-1" else {"CreateBucketConfiguration": {"LocationConstraint": region}}
-    try:
-        client.create_bucket(Bucket=bucket, **place)
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        if code == "BucketAlreadyExists":
-            raise LlmopsError(f"{bucket}: the name is taken by another account; set state.bucket to a name of your own") from error
-        if code != "BucketAlreadyOwnedByYou":
-            raise
+    private = dict.fromkeys(("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets"), True)
+    by_default = {"ApplyServerSideEncryptionByDefault": {"SSEAlgorithm": "aws:kms"}, "BucketKeyEnabled": True}
+    arn = f"arn:aws:s3:::{bucket}"
+    over_tls = document(deny("TlsOnly", ["s3:*"], [arn, f"{arn}/*"], {"Bool": {"aws:SecureTransport": "false"}}, {"AWS": "*"}))
+    old_states = {
+        "ID": "old-states",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "NoncurrentVersionExpiration": {"NoncurrentDays": 365},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 7},
+    }
+    return [
+        ("CreateBucket", {"Bucket": bucket, **place}),
+        ("PutPublicAccessBlock", {"Bucket": bucket, "PublicAccessBlockConfiguration": private}),
+        # a state that was overwritten by mistake can be taken back
+        ("PutBucketVersioning", {"Bucket": bucket, "VersioningConfiguration": {"Status": "Enabled"}}),
+        ("PutBucketEncryption", {"Bucket": bucket, "ServerSideEncryptionConfiguration": {"Rules": [by_default]}}),
+        ("PutBucketPolicy", {"Bucket": bucket, "Policy": over_tls}),
+        ("PutBucketLifecycleConfiguration", {"Bucket": bucket, "LifecycleConfiguration": {"Rules": [old_states]}}),
+    ]

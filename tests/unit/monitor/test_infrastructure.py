@@ -1,3 +1,4 @@
+import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from llmops_monitor.prometheus import parse_samples, quantile, since
 from llmops_serve.metrics import Metrics
 from llmops_shared.contracts import Report
 from llmops_shared.documents import read_document
+from support.service_rules import complaints
 
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -116,6 +118,16 @@ def test_settings_that_name_no_source_or_no_time_are_refused(tmp_path: Path, cap
     told = capsys.readouterr().err
     assert codes == [2, 2, 2]
     assert "give either url=" in told and "needs since= before until=" in told and "no metrics there" in told
+
+
+def test_a_dry_run_prints_the_request_to_cloudwatch(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    window = [f"since={MOMENT - timedelta(hours=1)}", f"until={MOMENT}"]
+
+    assert main(["infrastructure", f"out={tmp_path}", "endpoint_name=assistant", *window, "--dry-run"]) == 0
+
+    (request,) = json.loads(capsys.readouterr().out)["plan"]["GetMetricData"]
+    assert complaints("cloudwatch", "GetMetricData", {**request, "StartTime": MOMENT, "EndTime": MOMENT}) == []
+    assert "MAX(ConcurrentRequestsPerModel)" in json.dumps(request)
 
 
 def test_points_of_cloudwatch_become_figures() -> None:

@@ -36,6 +36,7 @@ def test_close_calls_alarms_and_a_random_share_are_queued_once(tmp_path: Path) -
     words = ["sample", f"queue.uri={queue}", f"endpoint={endpoint}", f"report={tmp_path / 'report'}", f"dataset={dataset}"]
     words += ["num_uncertain=12", "num_alarm=8", "num_random=10", "alarm.metadata.window=alarmed", "max_score=-1", "rules=false"]
 
+    assert main([*words, "--dry-run"]) == 0 and not queue.exists()
     codes = [main(words), main(words)]
 
     items = SqliteQueue(str(queue)).pending()

@@ -11,7 +11,7 @@ import pytest
 from botocore.stub import Stubber
 
 from llmops_preprocess import shards
-from llmops_preprocess.cli import main
+from llmops_preprocess.cli import main, plan_run
 from llmops_preprocess.config import PreprocessConfig
 from llmops_preprocess.glue import run_on_glue
 from llmops_shared import store
@@ -191,6 +191,7 @@ def test_a_glue_run_is_the_very_request(bucket, monkeypatch):
             stub.add_response("get_job_run", {"JobRun": {"JobRunState": state}}, {"JobName": "llmops-preprocess", "RunId": "jr_1"})
         run_on_glue(config)
         stub.assert_no_pending_responses()
+        assert plan_run(config) == {"StartJobRun": request}
         stub.add_response("start_job_run", {"JobRunId": "jr_2"}, request)
         stub.add_response("get_job_run", {"JobRun": {"JobRunState": "FAILED", "ErrorMessage": "no memory"}})
         with pytest.raises(LlmopsError, match=r"run jr_2: FAILED \(no memory\)"):

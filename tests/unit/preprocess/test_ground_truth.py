@@ -8,6 +8,7 @@ import pytest
 from botocore.stub import Stubber
 
 from llmops_preprocess import ground_truth
+from llmops_preprocess.cli import main
 from llmops_preprocess.ground_truth import Label, labels_of, output_uri, read_labels, read_rows, start_labeling, with_labels
 from llmops_preprocess.labeling_config import LabelConfig
 from llmops_shared.errors import LlmopsError
@@ -74,6 +75,15 @@ def test_classification_starts_with_manifest_labels_and_page(bucket, stub, confi
     ]
     assert json.loads(read(f"{out}/labels.json"))["labels"] == [{"label": "good"}, {"label": "bad"}]
     assert b"crowd-classifier" in read(f"{out}/page.liquid.html")
+
+
+def test_a_dry_run_prints_the_very_request_and_sends_nothing(bucket, stub, config, capsys):
+    settings = config().model_dump(mode="json", exclude_none=True)
+
+    code = main(["label", *(f"{key}={json.dumps(value)}" for key, value in settings.items()), "--dry-run"])
+
+    wanted = expected(f"{bucket}/job", "TextMultiClass", {"UiTemplateS3Uri": f"{bucket}/job/page.liquid.html"})
+    assert (code, json.loads(capsys.readouterr().out)["plan"]) == (0, {"CreateLabelingJob": wanted})
 
 
 def test_entities_use_the_services_page_and_a_key_of_ours(bucket, stub, config):

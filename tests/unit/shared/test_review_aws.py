@@ -64,8 +64,9 @@ def test_a_batch_becomes_a_labeling_job_and_its_answers_come_back(bucket: str, m
                 },
             },
         )
+        assert queue.requests([PAIR, SINGLE, PAIR]) == [{"CreateLabelingJob": queue.request(job)}]
         assert queue.add([PAIR, SINGLE, PAIR]) == 2
-        assert queue.add([SINGLE]) == 0  # in a job already: nothing is started
+        assert queue.add([SINGLE]) == 0 and queue.requests([SINGLE]) == []  # in a job already: nothing is started
         stub.assert_no_pending_responses()
     assert queue.pending() == [PAIR, SINGLE] and queue.reviewed() == []
 

@@ -120,6 +120,13 @@ def history(config: HistoryConfig) -> "Report":
     return run(config)
 
 
+def rehearse_sample(config: SampleConfig) -> dict[str, Any]:
+    """Chooses, and queues nothing."""
+    from llmops_monitor.sample import rehearse
+
+    return rehearse(config)
+
+
 def retrieval(config: RetrievalConfig) -> "Report":
     """Imports numpy and the vector store's client late."""
     from llmops_monitor.retrieval import run
@@ -132,6 +139,13 @@ def infrastructure(config: InfrastructureConfig) -> "Report":
     from llmops_monitor.infrastructure import run
 
     return run(config)
+
+
+def rehearse_infrastructure(config: InfrastructureConfig) -> dict[str, Any] | None:
+    """The requests to CloudWatch."""
+    from llmops_monitor.infrastructure import rehearse
+
+    return rehearse(config)
 
 
 VERBS: list[Verb[Any]] = [
@@ -173,7 +187,7 @@ VERBS: list[Verb[Any]] = [
         rehearse=rehearse_remedy,
         subject="report",
     ),
-    Verb("sample", "queue exchanges for people: close calls, alarms and a random share", SampleConfig, sample),
+    Verb("sample", "queue exchanges for people: close calls, alarms and a random share", SampleConfig, sample, rehearse=rehearse_sample),
     Verb("review", "serve the page people answer on, by keyboard alone", ReviewConfig, review),
     Verb("labels", "what people said: rows to train on, their agreement, and the judge's with them", LabelsConfig, labels),
     Verb("describe", "measure every exchange of a window: size, tone, safety, relevance, format, cost", DescribeConfig, describe),
@@ -198,6 +212,7 @@ VERBS: list[Verb[Any]] = [
         "latency, load, errors and hardware of an endpoint, from its /metrics or CloudWatch",
         InfrastructureConfig,
         infrastructure,
+        rehearse=rehearse_infrastructure,
     ),
 ]
 

@@ -90,24 +90,10 @@ def latency_queries(endpoint: str, variant: str, period_s: int) -> list[dict[str
 def read_metrics(
     endpoint: str, variants: Sequence[str], since: datetime, until: datetime, period_s: int, client: Any = None
 ) -> dict[str, list[tuple[datetime, float]]]:
-    """Name to the points in time of an endpoint's figures, earliest first; empty where CloudWatch has none.
-
-    Metrics Insights looks back three hours at most (API reference), which a longer window is refused for.
-    """
-    if (until - since).total_seconds() > 3 * 3600:
-        raise LlmopsError(
-            f"since {since.isoformat()} until {until.isoformat()}: CloudWatch Metrics Insights answers for three hours at most"
-        )
+    """Name to the points in time of an endpoint's figures, earliest first; empty where CloudWatch has none."""
     client = client or cloudwatch()
-    queries = [{"Id": query.id, "Expression": query.expression, "Period": period_s} for query in endpoint_queries(endpoint)]
-    for place, variant in enumerate(variants):
-        percentiles = latency_queries(endpoint, variant, period_s)
-        queries += percentiles if place == 0 else [{**query, "Id": f"{query['Id']}_{place}"} for query in percentiles]
     points: dict[str, list[tuple[datetime, float]]] = {}
-    for start in range(0, len(queries), MAX_QUERIES):
-        request: dict[str, Any] = {
-            "MetricDataQueries": queries[start : start + MAX_QUERIES], "StartTime": since, "EndTime": until, "ScanBy": "TimestampAscending",
-        }  # fmt: skip
+    for request in metric_requests(endpoint, variants, since, until, period_s):
         while True:
             answer = call(client.get_metric_data, **request)
             for result in answer["MetricDataResults"]:
@@ -116,6 +102,25 @@ def read_metrics(
                 break
             request["NextToken"] = answer["NextToken"]
     return points
+
+
+def metric_requests(endpoint: str, variants: Sequence[str], since: datetime, until: datetime, period_s: int) -> list[dict[str, Any]]:
+    """The requests of GetMetricData, each with as many queries as one may have.
+
+    Metrics Insights looks back three hours at most (API reference), which a longer window is refused for.
+    """
+    if (until - since).total_seconds() > 3 * 3600:
+        raise LlmopsError(
+            f"since {since.isoformat()} until {until.isoformat()}: CloudWatch Metrics Insights answers for three hours at most"
+        )
+    queries = [{"Id": query.id, "Expression": query.expression, "Period": period_s} for query in endpoint_queries(endpoint)]
+    for place, variant in enumerate(variants):
+        percentiles = latency_queries(endpoint, variant, period_s)
+        queries += percentiles if place == 0 else [{**query, "Id": f"{query['Id']}_{place}"} for query in percentiles]
+    return [
+        {"MetricDataQueries": queries[start : start + MAX_QUERIES], "StartTime": since, "EndTime": until, "ScanBy": "TimestampAscending"}
+        for start in range(0, len(queries), MAX_QUERIES)
+    ]
 
 
 def call(method: Any, **arguments: Any) -> Any:

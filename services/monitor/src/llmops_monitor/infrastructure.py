@@ -5,7 +5,7 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from llmops_monitor.infrastructure_config import InfrastructureConfig
 from llmops_monitor.prometheus import Samples, quantile, read_samples, since, total
@@ -34,6 +34,19 @@ def run(config: InfrastructureConfig) -> Report:
     page = render(f"Infrastructure: {config.name}", source, measurements, None, reasons, (), charts)
     files = {"html": ("report.html", page.encode())}
     return publish(config, Findings("infrastructure", config.name, {}, measurements, None, reasons, files))
+
+
+def rehearse(config: InfrastructureConfig) -> dict[str, Any] | None:
+    """What `--dry-run` tells: the requests to CloudWatch; None for a server, whose `/metrics` is read."""
+    if config.endpoint_name is None:
+        return None
+    from llmops_monitor.cloudwatch import metric_requests
+
+    assert config.since is not None and config.until is not None  # the settings say so
+    requests = metric_requests(config.endpoint_name, config.variants, config.since, config.until, config.period_s)
+    return {
+        "GetMetricData": [{**request, "StartTime": config.since.isoformat(), "EndTime": config.until.isoformat()} for request in requests]
+    }
 
 
 def from_server(url: str, seconds: float) -> tuple[list[Measurement], list[str]]:

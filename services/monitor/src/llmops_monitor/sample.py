@@ -32,7 +32,20 @@ Scores = Mapping[str, tuple[float, float]]
 
 
 def run(config: SampleConfig) -> None:
-    """Reads the capture, chooses and queues. Raises LlmopsError when there is nothing to choose from."""
+    """Reads the capture, chooses and queues."""
+    items, counted = choice(config)
+    num_new = queue_for(config.queue).add(items)
+    logger.info("queued %d items, %d of them new: %s", len(items), num_new, counted)
+
+
+def rehearse(config: SampleConfig) -> dict[str, Any]:
+    """What `--dry-run` tells: what would be queued, and what AWS would be asked."""
+    items, counted = choice(config)
+    return {"items": len(items), "chosen": counted, "requests": queue_for(config.queue).requests(items)}
+
+
+def choice(config: SampleConfig) -> tuple[list[ReviewItem], str]:
+    """The items, and how many by which reason in words. Raises LlmopsError when there is nothing to choose from."""
     place = document_uri(config.endpoint, Endpoint)
     log = read_log(capture_uri(place, read_document(place, Endpoint)))
     served = {item.request_id: item for item in log.exchanges if not item.shadow and not failed(item)}
@@ -46,11 +59,8 @@ def run(config: SampleConfig) -> None:
         to_item(served[request_id], shadows.get(request_id), why, references, preferences.get(request_id), config.mask)
         for request_id, why in chosen.items()
     ]
-    num_new = queue_for(config.queue).add(items)
     counted = {why: sum(found == why for found in chosen.values()) for why in ("uncertainty", "alarm", "random")}
-    logger.info(
-        "queued %d items, %d of them new: %s", len(items), num_new, ", ".join(f"{count} by {why}" for why, count in counted.items())
-    )
+    return items, ", ".join(f"{count} by {why}" for why, count in counted.items())
 
 
 def choose(config: SampleConfig, served: Mapping[str, Exchange], shadows: Mapping[str, Exchange], scores: Scores) -> dict[str, Why]:

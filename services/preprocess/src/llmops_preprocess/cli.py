@@ -20,6 +20,15 @@ def run(config: PreprocessConfig) -> "DatasetManifest":
     return make_dataset(config)
 
 
+def plan_run(config: PreprocessConfig) -> dict[str, Any] | None:
+    """The request that starts a Glue job; another engine runs here and asks nobody."""
+    if config.engine != "glue":
+        return None
+    from llmops_preprocess.glue import find_wheels, job_run_request
+
+    return {"StartJobRun": job_run_request(config, find_wheels(config))}
+
+
 def index(config: IndexConfig) -> "RetrievalIndex":
     from llmops_preprocess.index import build_index
 
@@ -42,6 +51,12 @@ def label(config: LabelConfig) -> None:
     from llmops_preprocess.ground_truth import start_labeling
 
     start_labeling(config)
+
+
+def plan_label(config: LabelConfig) -> dict[str, Any]:
+    from llmops_preprocess.ground_truth import request
+
+    return {"CreateLabelingJob": request(config)}
 
 
 def labels(config: LabelsConfig) -> None:
@@ -69,10 +84,16 @@ def requests(config: PreprocessConfig) -> None:
 
 
 VERBS: list[Verb[Any]] = [
-    Verb("run", "makes a dataset of raw text: filtered, deduplicated, split, tokenized and packed", PreprocessConfig, run),
+    Verb(
+        "run",
+        "makes a dataset of raw text: filtered, deduplicated, split, tokenized and packed",
+        PreprocessConfig,
+        run,
+        rehearse=plan_run,
+    ),
     Verb("index", "cuts a text dataset into chunks and makes them searchable by meaning", IndexConfig, index, rehearse=plan_index),
     Verb("drop", "removes an index that nothing serves any more from its vector store", DropConfig, drop, subject="index"),
-    Verb("label", "asks people for labels of rows: a Ground Truth labeling job", LabelConfig, label),
+    Verb("label", "asks people for labels of rows: a Ground Truth labeling job", LabelConfig, label, rehearse=plan_label),
     Verb("labels", "reads labels of Ground Truth or of the review queue back into rows, with their confidence", LabelsConfig, labels),
     Verb("choose", "active learning: chooses the rows whose labels teach most, and puts them before people", ChooseConfig, choose),
     Verb("simulate", "shows how many labels active learning saves on rows whose labels are known", SimulateConfig, simulate),

@@ -29,11 +29,8 @@ def job_run_request(config: PreprocessConfig, wheels: list[str]) -> dict[str, An
     }
 
 
-def run_on_glue(config: PreprocessConfig) -> None:
-    """Starts the job and waits until it has written the dataset. Raises LlmopsError when it fails."""
-    import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
-
+def find_wheels(config: PreprocessConfig) -> list[str]:
+    """Our wheels in S3, which the job installs. Raises LlmopsError without them."""
     if not config.out.startswith("s3://") or not config.glue.wheels:
         raise LlmopsError(
             f"engine glue: reads and writes S3 and installs our wheels; set out=s3://... (is {config.out}) and glue.wheels=s3://..."
@@ -44,9 +41,18 @@ def run_on_glue(config: PreprocessConfig) -> None:
         raise LlmopsError(
             f"glue.wheels {config.glue.wheels}: needs the wheels of llmops_shared and llmops_preprocess, has {wheels or 'none'}"
         )
+    return wheels
+
+
+def run_on_glue(config: PreprocessConfig) -> None:
+    """Starts the job and waits until it has written the dataset. Raises LlmopsError when it fails."""
+    import boto3
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    request = job_run_request(config, find_wheels(config))
     try:
         client = boto3.client("glue")
-        run = client.start_job_run(**job_run_request(config, wheels))["JobRunId"]
+        run = client.start_job_run(**request)["JobRunId"]
         logger.info("started %s of Glue job %s", run, config.glue.job)
         while True:
             answer = client.get_job_run(JobName=config.glue.job, RunId=run)["JobRun"]

@@ -22,19 +22,15 @@ class HumanLoopQueue:
         self.uri, self.flow_definition_arn = uri, flow_definition_arn
 
     def add(self, items: Sequence[ReviewItem]) -> int:
-        """Starts a human loop for each new item. Raises LlmopsError for an item the platform's page cannot ask."""
-        for item in items:
-            if item.kind != "label" or not set(item.labels) <= set(GOOD_OR_BAD):
-                raise LlmopsError(
-                    f"{self.uri}: A2I's page asks whether one answer is {' or '.join(GOOD_OR_BAD)}, and item {item.item_id} asks "
-                    f"{item.kind} {', '.join(item.labels)}; use a SQLite file or Ground Truth"
-                )
-        known = {item.item_id for item in self._items()}
-        fresh = list({item.item_id: item for item in items if item.item_id not in known}.values())
+        """Starts a human loop for each new item."""
+        fresh = self._fresh(items)
         for item in fresh:
             self._start(self.request(item))
             store_for(self.uri).write(join(self.uri, f"{item.item_id}.json"), item.model_dump_json().encode())
         return len(fresh)
+
+    def requests(self, items: Sequence[ReviewItem]) -> list[dict[str, Any]]:
+        return [{"StartHumanLoop": self.request(item)} for item in self._fresh(items)]
 
     def pending(self, reviewer: str | None = None, limit: int | None = None) -> list[ReviewItem]:
         done = {item.item_id for item, answers in self.reviewed() if any(reviewer in (None, answer.reviewer) for answer in answers)}
@@ -62,6 +58,17 @@ class HumanLoopQueue:
             "FlowDefinitionArn": self.flow_definition_arn,
             "HumanLoopInput": {"InputContent": content},
         }
+
+    def _fresh(self, items: Sequence[ReviewItem]) -> list[ReviewItem]:
+        """The items not yet in a loop, each once. Raises LlmopsError for one the platform's page cannot ask."""
+        for item in items:
+            if item.kind != "label" or not set(item.labels) <= set(GOOD_OR_BAD):
+                raise LlmopsError(
+                    f"{self.uri}: A2I's page asks whether one answer is {' or '.join(GOOD_OR_BAD)}, and item {item.item_id} asks "
+                    f"{item.kind} {', '.join(item.labels)}; use a SQLite file or Ground Truth"
+                )
+        known = {item.item_id for item in self._items()}
+        return list({item.item_id: item for item in items if item.item_id not in known}.values())
 
     def _start(self, request: dict[str, Any]) -> None:
         from botocore.exceptions import ClientError

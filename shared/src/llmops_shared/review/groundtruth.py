@@ -34,8 +34,7 @@ class GroundTruthQueue:
 
     def add(self, items: Sequence[ReviewItem]) -> int:
         """Writes the items not yet in a job and starts a labeling job for them."""
-        known = {item.item_id for _, batch in self._jobs() for item in batch}
-        fresh = list({item.item_id: item for item in items if item.item_id not in known}.values())
+        fresh = self._fresh(items)
         if not fresh:
             return 0
         job = job_name(fresh)
@@ -46,6 +45,10 @@ class GroundTruthQueue:
         # last: a folder with items is a job that has begun
         store.write(join(folder, "items.jsonl"), "".join(item.model_dump_json() + "\n" for item in fresh).encode())
         return len(fresh)
+
+    def requests(self, items: Sequence[ReviewItem]) -> list[dict[str, Any]]:
+        fresh = self._fresh(items)
+        return [{"CreateLabelingJob": self.request(job_name(fresh))}] if fresh else []
 
     def pending(self, reviewer: str | None = None, limit: int | None = None) -> list[ReviewItem]:
         waiting = [
@@ -78,6 +81,11 @@ class GroundTruthQueue:
                 "TaskTimeLimitInSeconds": TASK_TIME_LIMIT_S,
             },
         }
+
+    def _fresh(self, items: Sequence[ReviewItem]) -> list[ReviewItem]:
+        """The items not yet in a job, each once."""
+        known = {item.item_id for _, batch in self._jobs() for item in batch}
+        return list({item.item_id: item for item in items if item.item_id not in known}.values())
 
     def _start(self, request: dict[str, Any]) -> None:
         from botocore.exceptions import BotoCoreError, ClientError

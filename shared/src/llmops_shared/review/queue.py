@@ -1,7 +1,7 @@
 """The review queue port: a SQLite file people answer on a page, Ground Truth jobs, or A2I human loops."""
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from llmops_shared.contracts.review import ReviewAnswer, ReviewItem
 
@@ -18,6 +18,9 @@ class ReviewQueue(Protocol):
 
     def add(self, items: Sequence[ReviewItem]) -> int:
         """Queues items and returns how many are new; those already known are left alone."""
+
+    def requests(self, items: Sequence[ReviewItem]) -> list[dict[str, Any]]:
+        """What `add` would send to AWS, by operation; nothing where nobody is asked."""
 
     def pending(self, reviewer: str | None = None, limit: int | None = None) -> list[ReviewItem]:
         """Items that wait, in the order they were added: for a reviewer those this person has not answered, else those nobody has."""

@@ -4,6 +4,7 @@ import contextlib
 import sqlite3
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from llmops_shared.contracts.review import ReviewAnswer, ReviewItem
 from llmops_shared.errors import LlmopsError
@@ -33,6 +34,9 @@ class SqliteQueue:
             rows = [(item.item_id, item.model_dump_json()) for item in items]
             database.executemany("insert or ignore into items (item_id, document) values (?, ?)", rows)
             return database.total_changes - before
+
+    def requests(self, items: Sequence[ReviewItem]) -> list[dict[str, Any]]:
+        return []
 
     def pending(self, reviewer: str | None = None, limit: int | None = None) -> list[ReviewItem]:
         enough = 1 if reviewer is None else self.answers_per_item
