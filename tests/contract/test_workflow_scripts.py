@@ -15,6 +15,8 @@ from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.documents import write_document
 from support.golden import REPOSITORY
 from support.loopback import Request, loopback
+from support.sagemaker_service import PROCESSING, executing, sagemaker_service, step
+from support.service_rules import complaints
 from support.traffic import exchange, good, questions, write_scene
 
 SCRIPTS = REPOSITORY / ".github" / "scripts"
@@ -144,6 +146,46 @@ def test_an_execution_is_told_with_its_cost_and_its_runs_side_by_side(tmp_path: 
     assert "`github-7`: Succeeded, 3.46 USD" in told
     assert "(https://mlflow.example/#/experiments/1?searchFilter=tags.%60llmops.pipeline_run%60%20%3D%20%27github-7%27)" in told
     assert "did not end well" in nothing
+
+
+def workflow_step(workflow: str, command: str) -> str:
+    """The script of the step that has this command."""
+    document = yaml.safe_load((REPOSITORY / ".github" / "workflows" / workflow).read_text())
+    return next(step["run"] for job in document["jobs"].values() for step in job["steps"] if command in step.get("run", ""))
+
+
+@pytest.mark.parametrize(
+    ("baseline", "rows"), [("s3://llmops-models/evaluation", ""), ("", "s3://llmops-reports/remedy/rows.jsonl")], ids=["by hand", "retrain"]
+)
+def test_the_pipeline_workflow_starts_follows_and_tells(tmp_path: Path, baseline: str, rows: str) -> None:
+    values = {"Run": "github-7", "Model": "s3://llmops-models/base", "ImageTag": "7b00da1", "Baseline": baseline, "Source": rows}
+    with sagemaker_service() as (service, environment):
+        executing(service, "Succeeded", [step("Preprocess", "Succeeded", Metadata={"ProcessingJob": {"Arn": PROCESSING}})])
+        variables = {
+            **os.environ, **environment, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "AWS_DEFAULT_REGION": "eu-west-1",
+            "ENVIRONMENT": str(REPOSITORY / "terraform" / "environments" / "staging.yaml"), "MODEL": values["Model"], "RUN": values["Run"],
+            "BASELINE": baseline, "SOURCE": rows, "GITHUB_SHA": values["ImageTag"], "MLFLOW_URL": "https://mlflow.example/#/experiments/1",
+        }  # fmt: skip
+        # nothing is waited for: the second look finds the end
+        script_text = workflow_step("pipeline.yml", "llmops-infra pipeline").replace("--follow", "--follow --every 0.01")
+        done = subprocess.run(
+            ["bash", "-eo", "pipefail", "-c", script_text],
+            cwd=tmp_path,
+            env=variables,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert done.returncode == 0, done.stderr
+    (started,) = [body for operation, body in service.asked if operation == "StartPipelineExecution"]
+    assert complaints("sagemaker", "StartPipelineExecution", started) == []
+    given = {item["Name"]: item["Value"] for item in started["PipelineParameters"]}
+    assert given == {name: value for name, value in values.items() if value}
+    assert "Preprocess: Succeeded" in done.stderr
+    told = script("pipeline_summary.py", str(tmp_path / "execution.json"), MLFLOW_URL=variables["MLFLOW_URL"]).stdout
+    assert "`github-7`: Succeeded, 0.92 USD" in told and "The stages side by side in MLflow" in told
 
 
 @pytest.mark.slow

@@ -1,95 +1,23 @@
 """Starting and following an execution, against a server that answers in SageMaker's shapes."""
 
 import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any
 
 import pytest
 
 from llmops_infra.cli import main
+from support.sagemaker_service import ARN, PROCESSING, TRAINING, Service, executing, sagemaker_service, step
 from support.service_rules import complaints
 
-ARN = "arn:aws:sagemaker:eu-west-1:123456789012:pipeline/llmops-full/execution/abcdefghijkl"
-TRAINING = "arn:aws:sagemaker:eu-west-1:123456789012:training-job/train-1"
-PROCESSING = "arn:aws:sagemaker:eu-west-1:123456789012:processing-job/read-1"
 ENVIRONMENT = "tests/infra/everything.yaml"
-
-Answers = dict[str, list[tuple[int, dict[str, Any]]]]
-
-
-class Service:
-    """Answers by operation, the last one again and again; keeps what was asked."""
-
-    def __init__(self) -> None:
-        self.answers: Answers = {}
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-
-    def answer(self, operation: str, body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
-        self.asked.append((operation, body))
-        known = self.answers[operation]
-        return known.pop(0) if len(known) > 1 else known[0]
 
 
 @pytest.fixture
 def service(monkeypatch: pytest.MonkeyPatch) -> Iterator[Service]:
-    service = Service()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            operation = self.headers["X-Amz-Target"].partition(".")[2]
-            status, answer = service.answer(operation, json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            content = json.dumps(answer).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *arguments: Any) -> None:
-            return None
-
-    server = HTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
-    thread.start()
-    for name, value in {
-        "AWS_ENDPOINT_URL": f"http://127.0.0.1:{server.server_port}", "AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_MAX_ATTEMPTS": "1",
-    }.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
-    yield service
-    server.shutdown()
-    server.server_close()
-    thread.join()
-
-
-def step(name: str, status: str, **more: Any) -> dict[str, Any]:
-    return {"StepName": name, "StepStatus": status, **more}
-
-
-def executing(service: Service, final: str, steps: list[dict[str, Any]]) -> None:
-    """A service whose execution ends at the second look."""
-    job = {"ProcessingResources": {"ClusterConfig": {"InstanceCount": 1, "InstanceType": "ml.m5.4xlarge", "VolumeSizeInGB": 100}}}
-    service.answers = {
-        "StartPipelineExecution": [(200, {"PipelineExecutionArn": ARN})],
-        "DescribePipelineExecution": [
-            (200, {"PipelineExecutionStatus": "Executing"}),
-            (200, {"PipelineExecutionStatus": final, "FailureReason": "it says so"}),
-        ],
-        "ListPipelineExecutionSteps": [
-            (200, {"PipelineExecutionSteps": [step("Preprocess", "Executing", Metadata={"ProcessingJob": {"Arn": PROCESSING}})]}),
-            (200, {"PipelineExecutionSteps": steps}),
-        ],
-        "DescribeProcessingJob": [(200, {**job, "ProcessingStartTime": 1_000, "ProcessingEndTime": 4_600})],
-        "DescribeTrainingJob": [
-            (200, {"ResourceConfig": {"InstanceCount": 2, "InstanceType": "ml.g5.2xlarge"}, "BillableTimeInSeconds": 1_800})
-        ],
-        "DescribeLogStreams": [(200, {"logStreams": [{"logStreamName": "read-1/algo-1"}]})],
-        "GetLogEvents": [
-            (200, {"events": [{"message": "read: 80 rows in, 80 out", "timestamp": 1}], "nextForwardToken": "f/1"}),
-            (200, {"events": [], "nextForwardToken": "f/1"}),
-        ],
-    }
+    with sagemaker_service() as (service, environment):
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        yield service
 
 
 def test_a_start_names_the_run_and_cannot_be_doubled(service: Service, capsys: pytest.CaptureFixture[str]) -> None:

@@ -173,6 +173,11 @@ def test_the_written_settings_and_commands_are_what_the_next_stages_take(tmp_pat
     assert main_of("llmops-preprocess")(["run", *out]) == 0
     dataset = json.loads((tmp_path / "dataset" / "dataset.json").read_text())
     assert dataset["splits"]["train"]["num_rows"] == remedy.num_rows == 2
+    # so does a recipe of the pipeline, which reads whatever files its `Source` is
+    recipe = ["name=remedy", "view=chat", "source.kind=files", "source.uri=remedy/rows.jsonl", "quality.min_words=1", *splits]
+    assert main_of("llmops-preprocess")(["run", *recipe, "out=again"]) == 0
+    again = json.loads((tmp_path / "again" / "dataset.json").read_text())["splits"]["train"]
+    assert again["shards"] == dataset["splits"]["train"]["shards"]
 
 
 def test_a_dry_run_prints_the_exact_request_and_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
