@@ -1,6 +1,7 @@
 """The exchange log: JSON lines in `{year}/{month}/{day}/{hour}/{server start}-{count}.jsonl` below a folder, local or in S3.
 
-Every few seconds the new lines become one file, written at once, so that a reader never sees part of a line.
+Exchanges become lines a few at a time, between requests. Every few seconds the lines become one file, written at once, so that a reader
+never sees part of a line.
 """
 
 import asyncio
@@ -8,8 +9,9 @@ import contextlib
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
+from functools import lru_cache
 
-from llmops_serve.sagemaker_capture import capture_folder, capture_line
+from llmops_serve.sagemaker_capture import capture_line
 from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.errors import LlmopsError
 from llmops_shared.pii import mask
@@ -18,9 +20,12 @@ from llmops_shared.store import join, store_for
 logger = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 5.0
-FLUSH_AT = 2_000  # exchanges, which are some megabytes
-MAX_BUFFERED = 20_000  # exchanges kept in memory while the folder cannot be written
-SLICE = 16  # exchanges made into lines between two looks at the requests: less than a millisecond
+FLUSH_AT_BYTES = 2_000_000
+MOST_BUFFERED_BYTES = 32_000_000  # kept in memory while the folder cannot be written
+SLICE = 8  # exchanges made into lines between two looks at the requests: some tenths of a millisecond
+
+Form = tuple[Callable[[Exchange], str], Callable[[Exchange], bytes]]
+"""Folder and line of an exchange."""
 
 
 class CaptureLog:
@@ -29,13 +34,16 @@ class CaptureLog:
     def __init__(self, uri: str, server_id: str, mask_pii: bool = True, data_capture: str | None = None) -> None:
         self._server_id = server_id
         self._mask_pii = mask_pii
-        self._forms: list[tuple[Callable[[Exchange], str], Callable[[Exchange], bytes]]] = [
-            (lambda exchange: join(uri, exchange.time.strftime("%Y/%m/%d/%H")), own_line)
-        ]
+        self._forms: list[Form] = [(lambda exchange: folder_of_hour(uri, hour_of(exchange)), own_line)]
         if data_capture is not None:
-            self._forms.append((lambda exchange: capture_folder(data_capture, exchange), capture_line))
+            # PREFIX/{endpoint}/{variant}/{hour} (SageMaker developer guide, Capture data)
+            self._forms.append((lambda one: folder_of_hour(data_capture, one.endpoint, one.variant, hour_of(one)), capture_line))
         self._uri = uri
         self._waiting: deque[Exchange] = deque()
+        self._is_making = False
+        self._lines: dict[str, list[bytes]] = defaultdict(list)
+        self._counts: dict[str, int] = defaultdict(int)  # of exchanges; a second form of one is not counted again
+        self._size_bytes = 0  # of the lines
         self._files: dict[str, tuple[bytes, int]] = {}  # made, but not written yet: content and exchanges of ours in it
         self._num_files = 0
         self._writing = asyncio.Lock()
@@ -45,14 +53,31 @@ class CaptureLog:
 
     def add(self, exchange: Exchange) -> None:
         """Takes an exchange; never waits."""
-        if len(self._waiting) + sum(number for _, number in self._files.values()) >= MAX_BUFFERED:
+        if self._size_bytes + sum(len(content) for content, _ in self._files.values()) >= MOST_BUFFERED_BYTES:
             self.num_lost += 1
-            if not self._waiting:
-                return
-            self._waiting.popleft()
+            return
         self._waiting.append(exchange)
-        if len(self._waiting) >= FLUSH_AT:
+        if not self._is_making:
+            self._is_making = True
+            asyncio.get_running_loop().call_soon(self._make_some)
+
+    def _make_some(self) -> None:
+        """Turns a few exchanges into lines, and comes back when there are more."""
+        for _ in range(min(SLICE, len(self._waiting))):
+            self._make(self._waiting.popleft())
+        self._is_making = bool(self._waiting)
+        if self._is_making:
+            asyncio.get_running_loop().call_soon(self._make_some)
+        if self._size_bytes >= FLUSH_AT_BYTES:
             self._full.set()
+
+    def _make(self, exchange: Exchange) -> None:
+        kept = masked(exchange) if self._mask_pii else exchange
+        for form, (folder_of, line_of) in enumerate(self._forms):
+            folder, line = folder_of(kept), line_of(kept)
+            self._lines[folder].append(line)
+            self._counts[folder] += form == 0
+            self._size_bytes += len(line)
 
     async def run(self) -> None:
         """Writes what came together every few seconds, until cancelled."""
@@ -66,12 +91,21 @@ class CaptureLog:
     async def flush(self) -> bool:
         """Writes what is waiting; False when the folder cannot be written, and then it is kept for the next time."""
         async with self._writing:
-            while self._files or self._waiting:
-                if not self._files:
-                    await self._make_files()
-                if not await self._write_files():
-                    return False
-            return True
+            if not await self._write_files():  # from before
+                return False
+            while self._waiting:
+                self._make(self._waiting.popleft())
+            self._make_files()
+            return await self._write_files()
+
+    def _make_files(self) -> None:
+        """Joins the lines of each folder to the content of one file."""
+        lines, counts = self._lines, self._counts
+        self._lines, self._counts, self._size_bytes = defaultdict(list), defaultdict(int), 0
+        for folder, found in lines.items():
+            place = join(folder, f"{self._server_id}-{self._num_files:06d}.jsonl")
+            self._files[place] = (b"".join(found), counts[folder])
+            self._num_files += 1
 
     async def _write_files(self) -> bool:
         """Writes what is made; False when a folder cannot be written."""
@@ -88,25 +122,7 @@ class CaptureLog:
     @property
     def num_waiting(self) -> int:
         """Exchanges that are not written yet."""
-        return len(self._waiting) + sum(number for _, number in self._files.values())
-
-    async def _make_files(self) -> None:
-        """Turns what is waiting into the contents of files, a few exchanges at a time."""
-        batch, self._waiting = self._waiting, deque()
-        pieces: dict[str, list[bytes]] = defaultdict(list)
-        counts: dict[str, int] = defaultdict(int)
-        for index, exchange in enumerate(batch):
-            if index % SLICE == SLICE - 1:
-                await asyncio.sleep(0)
-            kept = masked(exchange) if self._mask_pii else exchange
-            for form, (folder_of, line_of) in enumerate(self._forms):
-                folder = folder_of(kept)
-                pieces[folder].append(line_of(kept))
-                counts[folder] += form == 0
-        for folder, lines in pieces.items():
-            place = join(folder, f"{self._server_id}-{self._num_files:06d}.jsonl")
-            self._files[place] = (b"".join(lines), counts[folder])
-            self._num_files += 1
+        return len(self._waiting) + sum(self._counts.values()) + sum(number for _, number in self._files.values())
 
     async def close(self) -> None:
         """Writes the rest and says how much there was."""
@@ -115,13 +131,29 @@ class CaptureLog:
         logger.info("kept %d exchanges in %s%s", self.num_written, self._uri, f", lost {self.num_lost}" if self.num_lost else "")
 
 
+@lru_cache(maxsize=64)
+def folder_of_hour(uri: str, *names: str) -> str:
+    """The folder below a URI; the same one for an hour of requests."""
+    return join(uri, *names)
+
+
+def hour_of(exchange: Exchange) -> str:
+    """The folder's name for the hour in which a request came."""
+    time = exchange.time
+    return f"{time.year}/{time.month:02}/{time.day:02}/{time.hour:02}"
+
+
 def own_line(exchange: Exchange) -> bytes:
     """An exchange as a line of our log."""
-    return exchange.model_dump_json().encode() + b"\n"
+    return exchange.__pydantic_serializer__.to_json(exchange) + b"\n"
 
 
 def masked(exchange: Exchange) -> Exchange:
-    """The exchange with personal data and keys masked in all that people or models said."""
-    messages = [message.model_copy(update={"content": mask(message.content)}) for message in exchange.messages]
+    """The exchange with personal data and keys masked in all that people or models said; the same one where nothing changes."""
+    contents = [mask(message.content) for message in exchange.messages]
+    response = mask(exchange.response)
     metadata = {key: mask(value) for key, value in exchange.metadata.items()}
-    return exchange.model_copy(update={"messages": messages, "response": mask(exchange.response), "metadata": metadata})
+    if response == exchange.response and metadata == exchange.metadata and contents == [message.content for message in exchange.messages]:
+        return exchange
+    messages = [message.model_copy(update={"content": content}) for message, content in zip(exchange.messages, contents, strict=True)]
+    return exchange.model_copy(update={"messages": messages, "response": response, "metadata": metadata})

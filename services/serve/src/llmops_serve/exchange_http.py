@@ -8,17 +8,17 @@ from typing import Any
 from llmops_serve.arrival import Headers
 from llmops_serve.engines.remote import reason_of
 from llmops_serve.gateway import Gateway
-from llmops_serve.relay import Plan, copy_later, read_event, read_whole, settle, until_gone, whole_body
+from llmops_serve.protocol import Protocol
+from llmops_serve.relay import Plan, copy_later, read_event, read_whole, settle, whole_body
 from llmops_serve.replicas import Replica
 from llmops_serve.turn import Turn
-from llmops_serve.upstream import Answer, UpstreamError
+from llmops_serve.upstream import Answer, Reply, UpstreamError
 
 ANSWER_TIMEOUT_S = 600.0
 MOST_COPIED = 8 * 2**20
 """Bytes of a shadow's answer."""
 Event = MutableMapping[str, Any]
 Send = Callable[[Event], Awaitable[None]]
-Receive = Callable[[], Awaitable[Event]]
 GONE = "the client went away"
 
 
@@ -30,12 +30,14 @@ class ServerError(Exception):
         self.status = status
 
 
-async def relay(gateway: Gateway, planned: Plan, receive: Receive, send: Send, headers: Headers) -> None:
+async def relay(gateway: Gateway, planned: Plan, connection: Protocol, send: Send, headers: Headers) -> None:
     """Answers a client. Raises ServerError before anything of the answer was sent."""
     turn = Turn(planned.ask.arrived, error=GONE)
     task = asyncio.current_task()
     assert task is not None
-    watcher = asyncio.create_task(until_gone(receive, task))
+    connection.on_gone = task.cancel
+    if connection.is_gone:
+        task.cancel()
     gateway.metrics.count("tgi_request_count")
     try:
         if planned.streams:
@@ -44,45 +46,46 @@ async def relay(gateway: Gateway, planned: Plan, receive: Receive, send: Send, h
             await whole(gateway, planned, turn, send, headers)
         copy_later(gateway, planned, copy)
     except asyncio.CancelledError:
-        if not watcher.done():
+        if not connection.is_gone:
             raise
         task.uncancel()
     except ServerError as error:
         turn.error = None if error.status in (422, 429) else str(error)
         raise
     finally:
-        watcher.cancel()
+        connection.on_gone = None
         if turn.error is not None or turn.finish != "error":
             gateway.record(planned.ask, planned.served, planned.arm, turn)
 
 
 async def whole(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers: Headers) -> None:
     """The server's answer, byte for byte; another server's while nothing was sent."""
-    answer, body = await first_good(gateway, planned, turn, planned.body)
-    content_type = (b"content-type", answer.header(b"content-type") or b"application/json")
-    length = (b"content-length", str(len(body)).encode())
-    await send({"type": "http.response.start", "status": 200, "headers": [content_type, length, *headers]})
-    await send({"type": "http.response.body", "body": body})
+    reply = await first_good(gateway, planned, turn, planned.body)
+    kind = next((value for name, value in reply.headers if name == b"content-type"), b"application/json")
+    content = [(b"content-type", kind), (b"content-length", str(len(reply.body)).encode())]
+    await send({"type": "http.response.start", "status": 200, "headers": [*content, *headers]})
+    await send({"type": "http.response.body", "body": reply.body})
 
 
-async def first_good(gateway: Gateway, planned: Plan, turn: Turn, body: bytes) -> tuple[Answer, bytes]:
+async def first_good(gateway: Gateway, planned: Plan, turn: Turn, body: bytes) -> Reply:
     """The first whole answer that a server gives. Raises ServerError."""
     error = ServerError(503, "there is no server")
     for one in asked(gateway, planned, turn):
         assert one.upstream is not None
         one.num_relayed += 1
         try:
-            async with asyncio.timeout(ANSWER_TIMEOUT_S):
-                answer = await one.upstream.send("POST", planned.route, body)
-                content = await answer.read()
-            if answer.status == 200:
-                settle(turn, read_whole(content))
+            reply = await one.upstream.fetch("POST", planned.route, body, ANSWER_TIMEOUT_S)
+            if reply.status == 200:
+                settle(turn, read_whole(reply.body))
                 one.breaker.succeeded()
-                return answer, content
-            error = refusal_of(one, answer.status, content)
-        except (UpstreamError, TimeoutError, ValueError) as failure:
+                return reply
+            error = refusal_of(one, reply.status, reply.body)
+        except UpstreamError as failure:
             one.breaker.failed()
-            error = ServerError(424, f"{one.name}: {failure or 'timeout'}")
+            error = ServerError(424, str(failure))
+        except ValueError as failure:
+            one.breaker.failed()
+            error = ServerError(424, f"{one.name}: {failure}")
         finally:
             one.num_relayed -= 1
         if error.status == 422:
@@ -106,7 +109,7 @@ async def stream(gateway: Gateway, planned: Plan, turn: Turn, send: Send, header
                 error = refusal_of(one, answer.status, await answer.read())
         except (UpstreamError, TimeoutError) as failure:
             one.breaker.failed()
-            error = ServerError(424, f"{one.name}: {failure or 'no token in time'}")
+            error = ServerError(424, str(failure) or f"{one.name}: no token in time")
         finally:
             one.num_relayed -= 1
         if error.status == 422:

@@ -105,7 +105,7 @@ class Front:
         self, gateway: Gateway, scope: Scope, receive: Receive, send: Send, arrival: Arrival, headers: Headers
     ) -> None:
         try:
-            body = await self._body(receive)
+            body = await self._body(scope["state"]["cycle"].more_body, receive)
         except BodyError as error:
             if error.status:
                 await refuse(send, error.status, str(error), [*headers, (b"connection", b"close")], "http")
@@ -121,7 +121,7 @@ class Front:
             await self._hand_on(gateway, scope, again(body, receive), send, arrival, headers)
             return
         try:
-            await relay(gateway, planned, receive, send, headers)
+            await relay(gateway, planned, scope["state"]["connection"], send, headers)
         except ServerError as error:
             await self._failed(error, arrival, send, headers)
 
@@ -138,9 +138,11 @@ class Front:
                 logger.error("request %s failed: %s", arrival.request_id, error)
                 await refuse(send, 424, f"Request failed during generation: {error}", headers, "generation")
 
-    async def _body(self, receive: Receive) -> bytes:
+    async def _body(self, is_coming: bool, receive: Receive) -> bytes:
         """The whole body. Raises BodyError when it is too large, too slow, or its client went away."""
-        event = await self._next(receive)
+        event = await self._next(receive) if is_coming else await receive()
+        if event["type"] == "http.disconnect":
+            raise BodyError(0, "the client went away")
         if not event.get("more_body"):
             whole: bytes = event["body"]
             self._check(len(whole))

@@ -87,6 +87,7 @@ class Gateway:
         context = None if reason or not ask.retrieval else await self._context(ask, arm)
         if ask.is_chat and reason is None:
             messages = prompted(arm, messages, context is not None)
+        await served.text.ready()
         job = make_job(ask, served, context, messages, arm, refusal, reason)
         num_tokens = len(job.prompt.token_ids)
         if self.guard and self.guard.config.max_prompt_tokens and num_tokens > self.guard.config.max_prompt_tokens:
@@ -123,6 +124,7 @@ class Gateway:
         """The shadow's answer to a request, for the record only."""
         assert self.shadow is not None
         started = time.perf_counter()
+        await self.shadow.text.ready()
         try:
             job = make_job(live.ask, self.shadow, live.context, live.messages, live.arm)
         except RequestError as error:

@@ -11,13 +11,14 @@ from llmops_serve.arms import retrieval_template
 from llmops_serve.capture import CaptureLog
 from llmops_serve.config import RunConfig
 from llmops_serve.engines.open import open_variant
+from llmops_serve.engines.remote import RemoteEngine
 from llmops_serve.gateway import Gateway
 from llmops_serve.guard.guard import open_guard
 from llmops_serve.job import Limits, Served
 from llmops_serve.metrics import Metrics
+from llmops_serve.relay import relays
 from llmops_serve.replicas import Replica, Replicas
 from llmops_serve.retrieve import Retriever, open_retriever
-from llmops_serve.upstream import Upstream
 from llmops_shared.contracts import Endpoint, ModelPackage, RetrievalIndex
 from llmops_shared.contracts.endpoint import Retrieval, Variant
 from llmops_shared.documents import document_uri, follow, read_document
@@ -85,6 +86,8 @@ async def open_index(name: str | None, retrieval: Retrieval, folder: str, opened
 async def load(served: Served) -> None:
     """Starts the engine of a variant."""
     await served.engine.start()
+    if not relays(served):
+        await served.text.ready()
     logger.info("variant %s%s: %s loaded", served.variant.name, " (shadow)" if served.variant.shadow else "", served.package.name)
 
 
@@ -107,8 +110,7 @@ async def background(gateway: Gateway, config: RunConfig) -> AsyncIterator[None]
 def realize(variant: Variant, folder: str, config: RunConfig) -> Served:
     """A variant with its package checked. Raises LlmopsError when its engine cannot run here."""
     opened = open_variant(variant, folder, config)
-    upstreams = [Upstream(url.rstrip("/")) if url.startswith("http") else None for url in variant.urls] or [None]
-    replicas = [Replica(engine, upstream) for engine, upstream in zip(opened.engines, upstreams, strict=True)]
+    replicas = [Replica(engine, engine.upstream if isinstance(engine, RemoteEngine) else None) for engine in opened.engines]
     engine = Replicas(replicas, config.first_token_timeout_s)
     return Served(variant, opened.package, opened.text, engine, limits(config, opened.package, opened.place))
 

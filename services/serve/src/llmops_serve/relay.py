@@ -4,7 +4,6 @@ Only what needs nothing else is: no retrieval, no doubt about limits or content.
 in `gateway.py`, which gives the same answers more slowly.
 """
 
-import asyncio
 from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
@@ -192,10 +191,3 @@ def whole_body(planned: Plan) -> bytes:
     tree = from_json(planned.body)
     tree.pop("stream_options", None)
     return to_json({**tree, "stream": False})
-
-
-async def until_gone(receive: Callable[[], Any], task: "asyncio.Task[Any]") -> None:
-    """Cancels the task when the client has closed the connection."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    task.cancel()

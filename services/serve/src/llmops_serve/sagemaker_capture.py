@@ -1,20 +1,12 @@
-"""Exchanges in the form of SageMaker's data capture, so that what reads an endpoint's capture reads this server's as well.
+"""Exchanges in the form of SageMaker's data capture, so that what reads an endpoint's capture reads this server's as well."""
 
-`PREFIX/{endpoint}/{variant}/{yyyy}/{mm}/{dd}/{hh}/{name}.jsonl` (SageMaker developer guide, Capture data).
-"""
-
-import json
 from typing import Any
 
+from pydantic_core import to_json
+
 from llmops_shared.contracts.exchange import Exchange
-from llmops_shared.store import join
 
 REASONS = {"stop": "eos_token", "length": "length"}
-
-
-def capture_folder(prefix: str, exchange: Exchange) -> str:
-    """Where an exchange belongs."""
-    return join(prefix, exchange.endpoint, exchange.variant, exchange.time.strftime("%Y/%m/%d/%H"))
 
 
 def capture_line(exchange: Exchange) -> bytes:
@@ -22,7 +14,7 @@ def capture_line(exchange: Exchange) -> bytes:
     if len(exchange.messages) == 1 and exchange.route not in ("/v1/chat/completions", "/invocations"):
         asked: dict[str, Any] = {"inputs": exchange.messages[0].content}
     else:
-        asked = {"messages": [message.model_dump() for message in exchange.messages]}
+        asked = {"messages": [{"role": message.role, "content": message.content} for message in exchange.messages]}
     if exchange.error is None:
         details = {
             "finish_reason": REASONS.get(exchange.finish_reason, exchange.finish_reason),
@@ -36,14 +28,13 @@ def capture_line(exchange: Exchange) -> bytes:
         "eventMetadata": {
             "eventId": exchange.request_id,
             "inferenceId": exchange.request_id,
-            "inferenceTime": exchange.time.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "inferenceTime": f"{exchange.time:%Y-%m-%dT%H:%M:%SZ}",
         },
         "eventVersion": "0",
     }
-    return json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    return to_json(record) + b"\n"
 
 
 def part(mode: str, content: dict[str, Any]) -> dict[str, str]:
     """One side of a call."""
-    text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
-    return {"observedContentType": "application/json", "mode": mode, "data": text, "encoding": "JSON"}
+    return {"observedContentType": "application/json", "mode": mode, "data": to_json(content).decode(), "encoding": "JSON"}

@@ -20,6 +20,7 @@ from llmops_serve.gateway import Gateway
 from llmops_serve.generations import Generations
 from llmops_serve.limits import read_keys
 from llmops_serve.metrics import Metrics
+from llmops_serve.protocol import Protocol
 from llmops_serve.realize import background, realized
 from llmops_shared.errors import LlmopsError
 
@@ -30,6 +31,8 @@ LAST_CALL_S = 0.5
 """After SIGTERM the server is unwell to load balancers, and tells clients with their next answer that the connection ends. It takes no
 further connections once nothing was asked for this long: what the system has accepted and nobody has read would be lost."""
 LONGEST_CALL_S = 10.0
+GC_THRESHOLD = (10_000, 20, 50)
+"""A request makes hundreds of objects and leaves no cycles, so that looking for them every 700 objects would cost more than it finds."""
 
 __all__ = ["Server", "background", "bind", "listen", "make_server", "realized", "run"]
 
@@ -109,6 +112,7 @@ async def serve(config: RunConfig, listener: socket.socket, started: float) -> N
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, generations.look)
         gc.collect()
         gc.freeze()  # what is loaded now stays, and need not be looked through again and again
+        gc.set_threshold(*GC_THRESHOLD)
         logger.info("ready on http://%s:%d (start took %.1f s)", host, port, time.perf_counter() - started)
         await server.serve(sockets=[listener])
 
@@ -122,7 +126,7 @@ def make_server(gateway: Gateway, config: RunConfig) -> Server:
     front = Front(app, gateway, gateway.metrics, keys, max_open, config.max_payload_bytes, config.body_timeout_s)
     drain_s = max(1, round(config.drain_timeout_s))
     settings = uvicorn.Config(
-        front, http="httptools", log_config=None, access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=drain_s,
+        front, http=Protocol, log_config=None, access_log=False, lifespan="off", server_header=False, timeout_graceful_shutdown=drain_s,
         ws="none", proxy_headers=False, backlog=BACKLOG,
     )  # fmt: skip
     return Server(settings, front)

@@ -1,26 +1,43 @@
 """A package's tokenizer: prompts to tokens before the model, tokens to text after it. Needs no torch."""
 
+import asyncio
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from llmops_serve.tokenizer import open_tokenizer
+from llmops_serve.tokenizer import open_tokenizer, tokenizer_settings
 from llmops_shared.contracts.exchange import Message
 
 if TYPE_CHECKING:
     from jinja2 import Template
+    from tokenizers import Tokenizer
 
 CONTEXT_TOKENS = 5  # tokens before a new one that decide its text, such as a leading space; TGI looks at as many
 
 
 class ModelText:
-    """The tokenizer and chat template of a model directory."""
+    """The tokenizer and chat template of a model directory. The tokenizer is loaded when it is needed: a server that hands requests on
+    as they are may never need it."""
 
     def __init__(self, folder: Path) -> None:
-        opened = open_tokenizer(folder)
-        self._tokenizer, self.special_ids = opened.tokenizer, opened.special_ids
-        self._source, self._names = opened.template, opened.names
+        self._settings = tokenizer_settings(folder)
+        self._source, self._names = self._settings.template, self._settings.names
+
+    async def ready(self) -> None:
+        """Loads the tokenizer, beside other work, if it is not there yet."""
+        if "_tokenizer" not in self.__dict__:
+            await asyncio.to_thread(getattr, self, "special_ids")
+
+    @cached_property
+    def _tokenizer(self) -> "Tokenizer":
+        return open_tokenizer(self._settings)
+
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """Control tokens."""
+        added = self._tokenizer.get_added_tokens_decoder()
+        return frozenset(number for number, token in added.items() if token.special)
 
     @property
     def first_token(self) -> str | None:

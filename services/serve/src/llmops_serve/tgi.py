@@ -137,7 +137,9 @@ def prefill(job: Job, first: Step) -> list[dict[str, Any]]:
 async def tokenize(request: Request) -> Response:
     """POST /tokenize."""
     body = await read_body(request, TokenizeBody)
-    return JSONResponse(simple_tokens(gateway_of(request).primary, body.inputs, body.add_special_tokens))
+    served = gateway_of(request).primary
+    await served.text.ready()
+    return JSONResponse(simple_tokens(served, body.inputs, body.add_special_tokens))
 
 
 async def chat_tokenize(request: Request) -> Response:
@@ -148,6 +150,7 @@ async def chat_tokenize(request: Request) -> Response:
         text = served.text.render([message.message() for message in body.messages])
     except ValueError as error:
         raise RequestError(str(error)) from error
+    await served.text.ready()
     return JSONResponse({"tokenize_response": simple_tokens(served, text, special=False), "templated_text": text})
 
 

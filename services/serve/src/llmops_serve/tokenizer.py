@@ -2,45 +2,50 @@
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
-
-from tokenizers import AddedToken, Tokenizer
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmops_shared.errors import LlmopsError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
 
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 LISTS = ("additional_special_tokens", "extra_special_tokens")
 
 
-class OpenTokenizer(NamedTuple):
-    """A tokenizer and what its settings say."""
+class TokenizerSettings(NamedTuple):
+    """What a model directory says of its tokenizer."""
 
-    tokenizer: Tokenizer
-    special_ids: frozenset[int]
-    """Control tokens."""
+    path: Path
+    """`tokenizer.json`."""
     template: str | None
     """Chat template, in Jinja."""
     names: dict[str, Any]
     """The control tokens by name, as chat templates use them."""
 
 
-def open_tokenizer(folder: Path) -> OpenTokenizer:
-    """The tokenizer of a model directory. Raises LlmopsError without a `tokenizer.json`, or when it would run code of its own."""
+def tokenizer_settings(folder: Path) -> TokenizerSettings:
+    """The settings of a model directory. Raises LlmopsError without a `tokenizer.json`, or when it would run code of its own."""
     path = folder / "tokenizer.json"
     if not path.is_file():
         raise LlmopsError(f"{folder}: has no tokenizer.json; package the model with a fast tokenizer")
     settings = read_settings(folder)
     if "auto_map" in settings:
         raise LlmopsError(f"{folder}: its tokenizer wants to run code of its own (auto_map), which is never done")
-    tokenizer = Tokenizer.from_file(str(path))
-    names = special_names(settings)
+    return TokenizerSettings(path, chat_template(folder, settings), special_names(settings))
+
+
+def open_tokenizer(settings: TokenizerSettings) -> "Tokenizer":
+    """The tokenizer itself."""
+    from tokenizers import AddedToken, Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(settings.path))
     # as transformers does: what the settings call special is special, whatever tokenizer.json says
-    texts = [text for value in names.values() for text in (value if isinstance(value, list) else [value])]
+    texts = [text for value in settings.names.values() for text in (value if isinstance(value, list) else [value])]
     tokenizer.add_special_tokens([AddedToken(text, special=True, normalized=False) for text in texts])
     tokenizer.no_truncation()  # the server has limits of its own
     tokenizer.no_padding()
-    special_ids = frozenset(number for number, token in tokenizer.get_added_tokens_decoder().items() if token.special)
-    return OpenTokenizer(tokenizer, special_ids, chat_template(folder, settings), names)
+    return tokenizer
 
 
 def read_settings(folder: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Lines of a stream whose pieces begin and end anywhere."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 from llmops_serve.engines.engine import EngineError
@@ -29,7 +29,7 @@ class Lines:
         return bytes(self._rest)
 
 
-async def events(pieces: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+async def events(pieces: AsyncIterator[bytes]) -> AsyncGenerator[Any, None]:
     """The JSON values of server-sent events or of JSON lines, until the stream ends or says `[DONE]`."""
     lines = Lines()
     async for piece in pieces:

@@ -56,8 +56,9 @@ def remote(variant: Variant, url: str, text: ModelText, config: "RunConfig") -> 
 
         return SageMakerEngine(url.removeprefix("sagemaker://"), dialect, config.max_concurrent_requests)
     from llmops_serve.engines.remote import RemoteEngine
+    from llmops_serve.upstream import Upstream
 
-    return RemoteEngine(url.rstrip("/"), dialect, config.max_concurrent_requests, config.start_timeout_s)
+    return RemoteEngine(Upstream(url.rstrip("/")), dialect, config.max_concurrent_requests, config.start_timeout_s)
 
 
 def in_process(variant: Variant, package: ModelPackage, place: str, folder: str, config: "RunConfig") -> Opened:
