@@ -52,7 +52,7 @@ class Outbox:
             )
 
     def abandon(self) -> None:
-        """Sends what goes within seconds, for a job that has failed already."""
+        """Sends what goes within seconds, for a job that has failed or has to end."""
         if left := self.drain(HURRY_S):
             logger.warning("%s: %d calls are not recorded (%s)", self.name, left, self.failed or self.trouble)
 

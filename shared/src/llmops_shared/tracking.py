@@ -11,10 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from llmops_shared import comparison
 from llmops_shared.config import Tracking
 from llmops_shared.contracts import DatasetManifest
 from llmops_shared.contracts.package import RegisteredModel
-from llmops_shared.errors import LlmopsError
+from llmops_shared.errors import LlmopsError, Stopped
 from llmops_shared.outbox import Outbox
 
 if TYPE_CHECKING:
@@ -44,13 +45,17 @@ class Run(Protocol):
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         """Keeps a table that MLflow shows run beside run; it replaces an earlier one of that name."""
 
+    def nested(self, name: str, values: Mapping[str, float]) -> None:
+        """Records figures as a run of its own below this one, which charts then show beside other runs."""
+
     def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
         """Adds a version to the model registry and points the alias at it."""
 
 
 @contextmanager
 def tracked(tracking: Tracking, stage: str, name: str, began: float | None = None) -> Iterator[Run]:
-    """Opens a run named `name` with the tag `llmops.stage`; it ends as FINISHED, or FAILED when the body raises.
+    """Opens a run named `name` with the tag `llmops.stage`; it ends as FINISHED, as KILLED when the job was stopped,
+    or as FAILED when the body raises anything else.
 
     `began` is when the job started, in seconds of `time.time`, for a job that opens its run when the work is done.
     """
@@ -68,17 +73,20 @@ def tracked(tracking: Tracking, stage: str, name: str, began: float | None = Non
     ended = "FAILED"
     outbox = Outbox(f"MLflow at {tracking.uri}", is_passing)
     try:
-        yield MlflowRun(client, run_id, outbox)
+        yield MlflowRun(client, run_id, experiment, outbox)
         ended = "FINISHED"
+    except (Stopped, KeyboardInterrupt):
+        ended = "KILLED"
+        raise
     finally:
         over = int(time.time() * 1000)
         for one in (run_id, parent):  # a pipeline's run is over, as far as anybody knows, when its last stage is
             if one:
                 outbox.put(partial(client.set_terminated, one, ended, over))
-        if ended == "FAILED":
-            outbox.abandon()
-        else:
+        if ended == "FINISHED":
             outbox.close()
+        else:
+            outbox.abandon()
 
 
 def pipeline_run(client: "MlflowClient", experiment: str, name: str) -> str:
@@ -127,9 +135,12 @@ def experiment_id(client: "MlflowClient", tracking: Tracking) -> str:
     try:
         found = client.get_experiment_by_name(tracking.experiment)
         if found is None:
-            return str(client.create_experiment(tracking.experiment, artifact_location=artifact_location(tracking)))
+            tags = {comparison.TAG: comparison.view()}
+            return str(client.create_experiment(tracking.experiment, artifact_location=artifact_location(tracking), tags=tags))
     except MlflowException as error:
         raise LlmopsError(f"tracking.uri {tracking.uri}: MLflow does not answer ({error.message})") from error
+    if found.lifecycle_stage == "active" and comparison.TAG not in found.tags:
+        client.set_experiment_tag(found.experiment_id, comparison.TAG, comparison.view())
     if found.lifecycle_stage != "active":
         raise LlmopsError(f"tracking.experiment {tracking.experiment}: was deleted in MLflow; restore it or choose another name")
     return str(found.experiment_id)
@@ -166,6 +177,9 @@ class Untracked:
     def table(self, name: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
         return None
 
+    def nested(self, name: str, values: Mapping[str, float]) -> None:
+        return None
+
     def register(self, model: str, source: str, tags: Mapping[str, str], alias: str) -> RegisteredModel | None:
         return None
 
@@ -176,8 +190,9 @@ class MlflowRun:
     Whatever is sent twice is recorded once: points of curves have their time from here, parameters do not change, files are replaced.
     """
 
-    def __init__(self, client: "MlflowClient", run_id: str, outbox: Outbox) -> None:
+    def __init__(self, client: "MlflowClient", run_id: str, experiment: str, outbox: Outbox) -> None:
         self.client = client
+        self.experiment = experiment
         self.run_id: str | None = run_id
         self._id = run_id
         self._outbox = outbox
@@ -223,6 +238,22 @@ class MlflowRun:
                 path = Path(scratch) / name
                 path.write_bytes(content)
                 self.client.log_artifact(self._id, str(path), folder or None)
+
+        self._outbox.put(send)
+
+    def nested(self, name: str, values: Mapping[str, float]) -> None:
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        points = [Metric(metric_name(key), value, now, 0) for key, value in values.items()]
+        tags = {"llmops.stage": "arm", "mlflow.parentRunId": self._id}
+
+        def send() -> None:
+            known = self.client.search_runs([self.experiment], f"tags.`mlflow.parentRunId` = '{self._id}'")
+            same = [run.info.run_id for run in known if run.info.run_name == name]
+            arm = same[0] if same else self.client.create_run(self.experiment, start_time=now, tags=tags, run_name=name).info.run_id
+            self.client.log_batch(arm, metrics=points)
+            self.client.set_terminated(arm, end_time=now)
 
         self._outbox.put(send)
 

@@ -3,7 +3,7 @@ import pytest
 from llmops_shared.config import Tracking
 from llmops_shared.contracts import DatasetManifest
 from llmops_shared.contracts.dataset import Split, Tokenizer
-from llmops_shared.errors import LlmopsError
+from llmops_shared.errors import LlmopsError, Stopped
 from llmops_shared.tracking import connect, point_alias, tracked
 
 MANIFEST = DatasetManifest(
@@ -68,6 +68,14 @@ def test_a_job_that_fails_leaves_a_failed_run(tracking):
         1 / 0  # noqa: B018
 
     assert connect(tracking.uri).get_run(run.run_id).info.status == "FAILED"
+
+
+@pytest.mark.parametrize("stop", [Stopped(), KeyboardInterrupt()])
+def test_a_job_that_is_stopped_leaves_a_killed_run(tracking, stop):
+    with pytest.raises(type(stop)), tracked(tracking, "train", "stopped") as run:
+        raise stop
+
+    assert connect(tracking.uri).get_run(run.run_id).info.status == "KILLED"
 
 
 def test_versions_of_a_model_carry_the_aliases(tracking):

@@ -4,15 +4,18 @@ import fcntl
 import json
 import os
 import pty
+import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from llmops_train.cli import main
 from llmops_train.config import TrainConfig
 from llmops_train.run import run
 from llmops_train.watching.code import code_digest
@@ -49,6 +52,36 @@ def test_a_run_is_in_mlflow_with_figures_settings_code_machine_and_examples(
     assert [row[0] for row in table["data"]] == [3, 3, 6, 6]
     assert table["data"][0][1].startswith("What ") and table["data"][0][1] == table["data"][2][1]
     assert all(row[3] for row in table["data"])
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_killed_in_mlflow_and_the_one_that_goes_on_is_finished_with_every_point(
+    tmp_path: Path, text: str, tracking_uri: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow import MlflowClient
+
+    out = tmp_path / "out"
+    tracking = {"uri": tracking_uri, "experiment": "interrupted"}
+    given = tiny_settings(method="pretrain", dataset=text, out=str(out), max_steps=400, checkpoint_every_steps=5, examples=0)
+    given["log_every_steps"] = 40
+    words = ["run", *(f"{key}={json.dumps(value)}" for key, value in {**given, "tracking": tracking}.items())]
+
+    def stop_soon() -> None:
+        while not list((out / "checkpoint").glob("step-*")):
+            time.sleep(0.002)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    stopper = threading.Thread(target=stop_soon, daemon=True)
+    stopper.start()
+    assert main(words) == 0 and "interrupted after step" in capsys.readouterr().err
+    stopper.join()
+    assert main(words) == 0
+
+    client = MlflowClient(tracking_uri)
+    experiment = client.get_experiment_by_name("interrupted")
+    second, first = client.search_runs([experiment.experiment_id], order_by=["start_time DESC"])
+    assert (first.info.status, second.info.status) == ("KILLED", "FINISHED")
+    assert [point.step for point in client.get_metric_history(second.info.run_id, "train_loss")] == list(range(40, 401, 40))
 
 
 def test_examples_change_nothing_of_the_training(tmp_path: Path, chat: str, pretrained: str, tracking_uri: str) -> None:

@@ -5,8 +5,10 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from llmops_shared.errors import Stopped
 
-class Interrupted(Exception):  # noqa: N818 - no error: what a stop asked for ends with
+
+class Interrupted(Stopped):
     """The run was asked to stop, and did so after a complete checkpoint."""
 
     def __init__(self, step: int) -> None:
