@@ -114,10 +114,25 @@ DLC = "763104351884.dkr.ecr.us-east-1.amazonaws.com/pytorch-training:2.6.0-gpu-p
 Words = Callable[..., list[str]]
 
 
+def push_images(*tags: str) -> None:
+    """Puts an image for each tag into the platform's registry, an hour after the one before."""
+    import boto3
+    from moto.ecr.models import ecr_backends
+
+    client = boto3.client("ecr", region_name="us-east-1")
+    client.create_repository(registryId=ACCOUNT, repositoryName="llmops-dev/train")
+    for number, tag in enumerate(tags):
+        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "config": {"size": number}}
+        client.put_image(registryId=ACCOUNT, repositoryName="llmops-dev/train", imageManifest=json.dumps(manifest), imageTag=tag)
+    for number, image in enumerate(ecr_backends["123456789012"]["us-east-1"].repositories["llmops-dev/train"].images):
+        image.image_pushed_at = 1_790_000_000 + 3600 * number  # moto's have whole seconds, which are all the same here
+
+
 @pytest.fixture
 def words(bucket: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Words:
     """The command of a job: its settings in a file."""
     write_shards(f"{bucket}/datasets/chat", [40, 40], length=64)
+    push_images("1" * 40, "2" * 40, "sha256-ab.sig")  # two commits, and the signature of the second
     monkeypatch.setenv("SAGEMAKER_TELEMETRY_OPT_OUT", "1")
     wheel = tmp_path / "llmops_train-0.1.0-py3-none-any.whl"
     wheel.write_bytes(b"a wheel")
@@ -186,6 +201,26 @@ def test_what_the_container_reads_is_what_was_asked_for(
     checkpoint = request["HyperParameters"]["checkpoint_uri"]
     assert settings.train == TrainConfig.model_validate({**asked, "checkpoint_uri": json.loads(checkpoint)})
     assert (settings.container.processes, settings.container.run_id, settings.container.require_efa) == (4, "job-7", True)
+
+
+def test_without_an_image_the_newest_of_a_commit_is_taken_by_its_digest(words: Words, capsys: pytest.CaptureFixture[str]) -> None:
+    import boto3
+
+    argv = words({}, {})
+    client = boto3.client("ecr", region_name="us-east-1")
+    found = client.describe_images(registryId=ACCOUNT, repositoryName="llmops-dev/train", imageIds=[{"imageTag": "2" * 40}])
+
+    request = rehearsed(argv, capsys)
+
+    digest = found["imageDetails"][0]["imageDigest"]
+    assert request["AlgorithmSpecification"]["TrainingImage"] == f"{ACCOUNT}.dkr.ecr.us-east-1.amazonaws.com/llmops-dev/train@{digest}"
+
+    client.batch_delete_image(registryId=ACCOUNT, repositoryName="llmops-dev/train", imageIds=[{"imageTag": tag * 40} for tag in "12"])
+    assert main([*argv, "--dry-run"]) == 2
+    assert "llmops-dev/train: has no image of a commit yet; push one (the workflow `images`" in capsys.readouterr().err
+    client.delete_repository(registryId=ACCOUNT, repositoryName="llmops-dev/train", force=True)
+    assert main([*argv, "--dry-run"]) == 2
+    assert "the registry does not tell its images (" in capsys.readouterr().err
 
 
 class Refusal(NamedTuple):

@@ -26,7 +26,7 @@ class SageMakerConfig(Config):
     platform: str = Field(min_length=1)
     """Platform: its file, or what `terraform output -json` printed; gives role, network, keys, buckets and defaults."""
     image: str | None = Field(default=None)
-    """Container image: our own, or an AWS Deep Learning Container; none: `<train repository of the platform>:latest`."""
+    """Container image: our own, or an AWS Deep Learning Container; none: the newest of a commit in the platform's repository, by digest."""
     wheels: list[str] = Field(default=[])
     """Script mode, for an image without our code: wheel files of llmops_shared and llmops_train, installed at the start."""
     instance_type: str | None = Field(default=None, pattern=r"^ml\.")

@@ -11,7 +11,8 @@ from llmops_shared.store import exists, join, store_for
 from llmops_train.config import TrainConfig
 from llmops_train.launch_config import LaunchConfig
 from llmops_train.launchers.sagemaker_follow import describe, follow, translated
-from llmops_train.launchers.sagemaker_request import Job, job_of, request_of
+from llmops_train.launchers.sagemaker_job import Job, job_of
+from llmops_train.launchers.sagemaker_request import request_of
 
 logger = logging.getLogger(__name__)
 
