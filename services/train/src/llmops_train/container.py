@@ -34,7 +34,7 @@ def train(config: ContainerConfig, environment: MutableMapping[str, str], option
         if world is not None:
             from llmops_train.run import run
 
-            return run(settings.train, world)
+            return run(demanding_efa(settings), world)
         if cluster.group in settings.container.feeding_groups:
             feed(root, settings)
             return None
@@ -85,7 +85,7 @@ def launch_of(cluster: Cluster, settings: Settings) -> LaunchConfig:
 
 def on_host(root: Path, settings: Settings, feeding: list[str], num_hosts: int) -> TrainConfig:
     """The run's settings with what this container adds: channels, feeding hosts, and where SageMaker keeps checkpoints."""
-    config, changes = settings.train, {}
+    config, changes = demanding_efa(settings), {}
     if feeding:
         feed = {**config.feed.identity().model_dump(), "shards": config.feed.shards, "input_mode": "remote", "servers": feeding}
         changes["feed"] = FeedConfig.model_validate(feed)
@@ -95,6 +95,14 @@ def on_host(root: Path, settings: Settings, feeding: list[str], num_hosts: int) 
     if config.checkpoint_uri is None and checkpoints.is_dir() and num_hosts == 1:  # SageMaker copies it to S3 host by host
         return config.model_copy(update={**changes, "checkpoint_uri": str(checkpoints)})
     return config.model_copy(update=changes)
+
+
+def demanding_efa(settings: Settings) -> TrainConfig:
+    """The run's settings, which also hold NCCL to EFA where the job must have it; SageMaker's own library has no other network."""
+    parallel = settings.train.parallel
+    if not settings.container.require_efa or parallel.engine == "none" or parallel.backend not in ("auto", "nccl"):
+        return settings.train
+    return settings.train.model_copy(update={"parallel": parallel.model_copy(update={"require_efa": True})})
 
 
 def feed(root: Path, settings: Settings) -> None:

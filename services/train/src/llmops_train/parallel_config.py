@@ -31,6 +31,8 @@ class ParallelConfig(Config):
     """`fsdp2`: stages the blocks are dealt to; Llama family, one micro batch or more a stage."""
     backend: Literal["auto", "gloo", "nccl", "smddp"] = Field(default="auto")
     """Collectives; `auto`: NCCL with a GPU, Gloo without; `smddp`: SageMaker's data parallel library."""
+    require_efa: bool = Field(default=False)
+    """With NCCL on several hosts: stops at the start unless its own log says that it talks by EFA, in place of going on over TCP."""
     smp: SmpConfig | None = Field(default=None)
     """Settings of `engine: smp`."""
 
@@ -44,6 +46,8 @@ class ParallelConfig(Config):
         ]
         if wrong:
             raise ValueError(f"{'; '.join(wrong)}, not with engine {self.engine}")
+        if self.require_efa and self.backend not in ("auto", "nccl"):
+            raise ValueError(f"require_efa reads NCCL's log, which backend {self.backend} does not write; leave one of the two out")
         return self
 
 
@@ -54,4 +58,5 @@ BELONGS = {
     "pipeline": ("fsdp2",),
     "smp": ("smp",),
     "backend": ("ddp", "fsdp2", "deepspeed", "smp"),
+    "require_efa": ("ddp", "fsdp2", "deepspeed", "smp"),
 }

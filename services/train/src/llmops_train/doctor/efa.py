@@ -12,6 +12,10 @@ NETWORK = re.compile(r"Using network (?P<name>[\w /.-]+?)\s*$", re.M)
 DIRECT = re.compile(r"via NET/(?:AWS )?Libfabric/\d+/GDRDMA")
 
 
+MEND = "set FI_PROVIDER=efa, pass /dev/infiniband into the container, and open the security group to its own members"
+"""What to do where NCCL did not take EFA."""
+
+
 def devices(folder: Path) -> list[str]:
     """Names of the EFA devices of a host."""
     return sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
@@ -31,30 +35,45 @@ def check_devices(folder: Path, wanted: int) -> list[Finding]:
     ]
 
 
+def took_efa(text: str) -> bool:
+    """Whether NCCL's log says that it talks by EFA, and by nothing else."""
+    providers = {match["name"].split(";")[0] for match in PROVIDER.finditer(text)}
+    return "efa" in providers and "Socket" not in networks_in(text)
+
+
+def networks_in(text: str) -> set[str]:
+    """The networks that NCCL's log says were taken."""
+    return {match["name"].strip() for match in NETWORK.finditer(text)}
+
+
+def provider_problem(text: str, where: str) -> str | None:
+    """What NCCL talks by in place of EFA; None where it took EFA."""
+    if took_efa(text):
+        return None
+    taken = ", ".join(sorted({match["name"] for match in PROVIDER.finditer(text)} | networks_in(text))) or "none named in its log"
+    return f"{where}: NCCL talks by {taken}, not by EFA: ten times slower between hosts"
+
+
+def network_lines(text: str) -> list[str]:
+    """The lines of NCCL's log that name a network, each once."""
+    return list(dict.fromkeys(line.strip() for line in text.splitlines() if any(one.search(line) for one in (PROVIDER, PLUGIN, NETWORK))))
+
+
 def check_log(text: str, where: str) -> list[Finding]:
     """Findings about an NCCL log written with NCCL_DEBUG=INFO: whether it ran over EFA with GPUDirect."""
     findings = []
-    providers = {match["name"] for match in PROVIDER.finditer(text)}
-    networks = {match["name"].strip() for match in NETWORK.finditer(text)}
     if not re.search(r"NCCL (INFO|WARN|version)", text):
         return [Finding("nccl_log", f"{where}: holds no line of NCCL", "set NCCL_DEBUG=INFO and NCCL_DEBUG_SUBSYS=INIT,NET, and run again")]
     if not PLUGIN.search(text):
         findings.append(
             Finding(
                 "ofi_plugin",
-                f"{where}: NCCL did not load aws-ofi-nccl (network: {', '.join(sorted(networks)) or 'not named'})",
+                f"{where}: NCCL did not load aws-ofi-nccl (network: {', '.join(sorted(networks_in(text))) or 'not named'})",
                 "install aws-ofi-nccl and put its lib folder on LD_LIBRARY_PATH before /usr/local/lib, as libnccl-net.so",
             )
         )
-    if not any(name.split(";")[0] == "efa" for name in providers):
-        taken = ", ".join(sorted(providers)) or ", ".join(sorted(networks)) or "none named"
-        findings.append(
-            Finding(
-                "efa_provider",
-                f"{where}: NCCL talks by {taken}, not by EFA: ten times slower between hosts",
-                "set FI_PROVIDER=efa, pass /dev/infiniband into the container, and open the security group to its own members",
-            )
-        )
+    if problem := provider_problem(text, where):
+        findings.append(Finding("efa_provider", problem, MEND))
     elif not DIRECT.search(text):
         findings.append(
             Finding(

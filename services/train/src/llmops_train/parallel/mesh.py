@@ -14,6 +14,7 @@ from torch.distributed.device_mesh import init_device_mesh  # noqa: TID253
 from torch.distributed.rendezvous import rendezvous  # noqa: TID253
 
 from llmops_shared.errors import LlmopsError
+from llmops_train.parallel.network import demand_efa, first_collective, listen
 from llmops_train.parallel.world import World
 from llmops_train.parallel_config import ParallelConfig
 
@@ -81,11 +82,18 @@ def joined(config: ParallelConfig, world: World) -> Iterator[Mesh]:
     if config.engine == "none":
         yield Mesh(world, device)
         return
+    efa = config.require_efa and world.size > world.local_size
+    if efa and not cuda:
+        raise LlmopsError("parallel.require_efa: there is no GPU here, so the processes talk by Gloo over TCP; use GPUs, or false")
+    log = listen(world) if efa else None
     start_processes(backend_of(config, cuda), world)
     try:
         data = world.size // (config.tensor * config.pipeline)
         devices = init_device_mesh(device.type, (config.pipeline, data, config.tensor), mesh_dim_names=DIMENSIONS)
         control, background = dist.new_group(backend="gloo"), dist.new_group(backend="gloo")
+        if log is not None:
+            first_collective(device)
+            demand_efa(log, world, control)
         yield Mesh(world, device, data, config.tensor, config.pipeline, devices, control, background)
     finally:
         dist.destroy_process_group()
