@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from llmops_monitor.ab_config import AbConfig
 from llmops_monitor.arms import Arms, arms_of, num_failed, split, unit_values
 from llmops_monitor.load import capture_uri, dead_letter, digest, read_log, select
-from llmops_monitor.pairs import as_served, read_references
+from llmops_monitor.pairs import arm_name, as_served, read_references
 from llmops_shared.contracts.dataset import DatasetManifest
 from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.endpoint import Endpoint, Variant
@@ -73,7 +73,8 @@ def run(config: AbConfig) -> Report:
     if config.environment is not None:
         # before the report, for a finished report is kept and would not be told again
         tell_quality(config.environment, endpoint.name, config.metrics[0], measurements, (control, treatment))
-    return publish(config, Findings("ab", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
+    names = {"control": arm_name(control), "treatment": arm_name(treatment)}
+    return publish(config, Findings("ab", config.name, subjects, measurements, verdict, reasons, files, names), config.dataset)
 
 
 def tell_quality(

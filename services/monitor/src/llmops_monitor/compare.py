@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from llmops_monitor.config import CompareConfig
 from llmops_monitor.load import ExchangeLog, capture_uri, dead_letter, digest, read_log, select
-from llmops_monitor.pairs import Pair, Pairing, as_served, of_packages, pair_up, read_references, variants_of
+from llmops_monitor.pairs import Pair, Pairing, arm_name, as_served, of_packages, pair_up, read_references, variants_of
 from llmops_shared.contracts.dataset import DatasetManifest
 from llmops_shared.contracts.document import Reference
 from llmops_shared.contracts.endpoint import Endpoint, Variant
@@ -68,7 +68,8 @@ def run(config: CompareConfig, judge_key: str | None = None) -> Report:
     if config.environment is not None:
         # before the report, for a finished report is kept and would not be told again
         tell_quality(config.environment, endpoint.name, comparisons.get(config.metrics[0]), (production, shadow))
-    return publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files), config.dataset)
+    arms = {"production": arm_name(production), "shadow": arm_name(shadow)}
+    return publish(config, Findings("shadow", config.name, subjects, measurements, verdict, reasons, files, arms), config.dataset)
 
 
 def costs_of_good_answers(pairs: Sequence[Pair], metrics: "Sequence[Metric]", config: CompareConfig) -> list[Measurement]:

@@ -11,6 +11,7 @@ from llmops_shared.contracts.endpoint import Endpoint, Variant
 from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.documents import document_uri, fetch_part, read_document
 from llmops_shared.errors import LlmopsError
+from llmops_shared.store import folder_of
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ def of_packages(exchanges: Sequence[Exchange], production: Variant, shadow: Vari
                 f"{', '.join(f'{count} of {name}' for name, count in sorted(there.items()))}: serve this endpoint and send it requests"
             )
     return kept
+
+
+def arm_name(variant: Variant) -> str:
+    """What a variant's figures are called in MLflow: its name, and the folder of its package, which says what was tried."""
+    return f"{variant.name} ({folder_of(variant.package.uri).rpartition('/')[2]})"
 
 
 def pair_up(exchanges: Sequence[Exchange], references: Mapping[str, str]) -> Pairing:

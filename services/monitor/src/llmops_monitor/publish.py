@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Literal
@@ -29,6 +29,8 @@ class Findings:
     reasons: list[str]
     files: Mapping[str, tuple[str, bytes]]
     """By role: file name and content."""
+    arms: Mapping[str, str] = field(default_factory=dict)
+    """By role what it is called in MLflow, where its figures, `role/metric` here, are a run of their own."""
 
 
 def publish(
@@ -45,6 +47,11 @@ def publish(
                 queue.metrics(values, int(moment.timestamp()) // 3600)
             if not steps:
                 queue.metrics({figure.name: figure.value for figure in findings.measurements})
+        for role, arm in findings.arms.items():
+            own = {
+                figure.name.removeprefix(f"{role}/"): figure.value for figure in findings.measurements if figure.name.startswith(f"{role}/")
+            }
+            run.nested(arm, own)
         if dataset is not None:
             record_dataset(run, dataset)
         parts = {}
