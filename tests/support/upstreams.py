@@ -27,6 +27,13 @@ WHOLE = json.dumps(
         "usage": {"prompt_tokens": 9, "completion_tokens": 50, "total_tokens": 59},
     }
 ).encode()  # fmt: skip
+WHOLE_TEXT = json.dumps(
+    {
+        "id": "c", "object": "text_completion", "created": 1, "model": "m",
+        "choices": [{"index": 0, "finish_reason": "stop", "text": TEXT, "logprobs": None}],
+        "usage": {"prompt_tokens": 9, "completion_tokens": 50, "total_tokens": 59},
+    }
+).encode()  # fmt: skip
 TEMPLATE = "{% for message in messages %}<|{{ message.role }}|>{{ message.content }}<|end|>{% endfor %}<|assistant|>"
 
 
@@ -44,6 +51,8 @@ class Upstream:
         self.hold_after_first = False
         """Whether a stream stops after its first piece until its client goes away."""
         self.num_asked = self.num_open = self.num_cut = self.most_open = self.num_connections = 0
+        self.cut_at: list[float] = []
+        """`time.monotonic` of each client that went away before its answer was whole."""
         self.bodies: list[dict[str, Any]] = []
         self._server: asyncio.Server | None = None
         self._writers: set[asyncio.StreamWriter] = set()
@@ -97,7 +106,7 @@ class Upstream:
         if json.loads(body).get("stream"):
             await self._stream(reader, writer, is_chat=b'"messages":' in body)
         else:
-            writer.write(answer(200, WHOLE))
+            writer.write(answer(200, WHOLE if b'"messages":' in body else WHOLE_TEXT))
             await writer.drain()
 
     async def _until_gone(self, reader: asyncio.StreamReader, seconds: float) -> bool:
@@ -107,6 +116,7 @@ class Upstream:
         except TimeoutError:
             return False
         self.num_cut += 1
+        self.cut_at.append(time.monotonic())
         raise ConnectionError
 
     async def _stream(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, is_chat: bool) -> None:

@@ -1,10 +1,20 @@
 """The HTTP face: which route is what."""
 
 from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.routing import Route
 
 from llmops_serve import chat, tgi
 from llmops_serve.wire import HANDLED, on_error
+
+
+async def openapi(request: Request) -> Response:
+    """GET /openapi.json; its description of every route is made when it is asked for."""
+    from llmops_serve.openapi import show_openapi
+
+    return await show_openapi(request)
+
 
 POST = {
     "/": tgi.compat_generate,
@@ -22,6 +32,7 @@ GET = {
     "/ping": tgi.health,
     "/metrics": tgi.show_metrics,
     "/v1/models": chat.models,
+    "/openapi.json": openapi,
 }
 
 

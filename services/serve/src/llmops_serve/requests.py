@@ -100,12 +100,15 @@ class TokenizeBody(Body):
     add_special_tokens: bool = True
 
 
+Texts = str | list[str] | None
+
+
 def as_list(value: Any) -> Any:
     """One string is a list of one."""
     return [value] if isinstance(value, str) else [] if value is None else value
 
 
-Stop = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(as_list)]
+Stop = Annotated[list[Annotated[str, Field(min_length=1)]], BeforeValidator(as_list, json_schema_input_type=Texts)]
 
 
 class StreamOptions(Body):
@@ -171,7 +174,7 @@ class ChatMessage(Body):
     """One turn. `developer` is OpenAI's newer word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(as_text)]
+    content: Annotated[str, BeforeValidator(as_text, json_schema_input_type=str | list[dict[str, Any]])]
 
     def message(self) -> Message:
         """The same in our own words."""
@@ -183,7 +186,11 @@ def as_values(values: Any) -> Any:
     return [values] if isinstance(values, str) else values
 
 
-FilterValues = Annotated[list[Annotated[str, Field(max_length=2048)]], BeforeValidator(as_values), Field(min_length=1, max_length=100)]
+FilterValues = Annotated[
+    list[Annotated[str, Field(max_length=2048)]],
+    BeforeValidator(as_values, json_schema_input_type=str | list[str]),
+    Field(min_length=1, max_length=100),
+]
 
 
 class RetrievalAsk(Body):
@@ -235,7 +242,7 @@ class ChatBody(OpenAIBody):
 class CompletionBody(OpenAIBody):
     """Body of `/v1/completions`."""
 
-    prompt: Annotated[list[str], BeforeValidator(as_list), Field(min_length=1)]
+    prompt: Annotated[list[str], BeforeValidator(as_list, json_schema_input_type=str | list[str]), Field(min_length=1)]
     repetition_penalty: Penalty | None = None
     suffix: str | None = None
     echo: bool = False
