@@ -1,15 +1,20 @@
 """Batches of packed sequences."""
 
+import json
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import save
 
 from llmops_shared.contracts import DatasetManifest
-from llmops_shared.documents import read_document, write_document
+from llmops_shared.documents import read_document, store_part, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import join, store_for
-from llmops_train.data import IGNORED, Order, Packed, make_batch, read_split
+from llmops_train.data import IGNORED, Order, Packed, Sequences, make_batch, read_split
+from llmops_train.feed_config import FeedConfig
 
 ROW = np.array([0])
 
@@ -105,3 +110,36 @@ def test_missing_splits_and_shards_are_named(text: str, tmp_path: object) -> Non
     empty = manifest.model_copy(update={"splits": {"train": manifest.splits["train"].model_copy(update={"shards": []})}})
     with pytest.raises(LlmopsError, match="split 'train' has no shards"):
         read_split(place, empty, "train")
+
+
+def test_rows_of_chats_are_the_documents_of_the_shards_with_the_same_answers_learnt(chat: str) -> None:
+    place, manifest = f"{chat}/dataset.json", read_document(chat, DatasetManifest)
+
+    def documents(sequences: Sequences) -> list[tuple[list[int], list[int]]]:
+        taken = sequences.take(np.arange(len(sequences)))
+        assert taken.loss_mask is not None
+        found = []
+        for ids, numbers, learnt in zip(taken.input_ids, taken.document_ids, taken.loss_mask, strict=True):
+            found += [(ids[numbers == one].tolist(), learnt[numbers == one].tolist()) for one in range(1, int(numbers.max()) + 1)]
+        return sorted(found)
+
+    rows = read_split(place, manifest, "train", FeedConfig(shards="rows"))
+
+    assert len(rows) == 120 and documents(rows) == documents(read_split(place, manifest, "train"))
+    assert make_batch(rows, np.arange(4)).labels.ne(IGNORED).any()
+
+
+def test_a_template_that_rewrites_the_question_is_named(chat: str, tmp_path: Path) -> None:
+    copy = tmp_path / "chat"
+    shutil.copytree(chat, copy)
+    path = copy / "tokenizer" / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "chat_template": "{{ messages | length }}" + settings["chat_template"]}))
+    manifest = read_document(str(copy), DatasetManifest)
+    tokenizer = manifest.tokenizer.model_copy(
+        update={"files": [store_part(str(copy), part.path, (copy / part.path).read_bytes()) for part in manifest.tokenizer.files]}
+    )
+    rows = read_split(f"{copy}/dataset.json", manifest.model_copy(update={"tokenizer": tokenizer}), "train", FeedConfig(shards="rows"))
+
+    with pytest.raises(LlmopsError, match="row row-0: the chat template of .* renders its question differently"):
+        rows.take(np.arange(1))

@@ -18,7 +18,7 @@ class FeedConfig(Config):
     mirror: str | None = Field(default=None, min_length=1)
     """Folder with the same shards as the dataset's, read in place of them: a mount of its bucket, or a channel of a training job."""
     shards: Literal["safetensors", "webdataset", "rows"] = Field(default="safetensors")
-    """Form of the dataset that is read: packed sequences as `safetensors` or `webdataset` (tar files), or `rows` of text,
+    """Form of the dataset that is read: packed sequences as `safetensors` or `webdataset` (tar files), or the `rows`,
     tokenized as they are needed, a row a sequence (what is longer is cut); the trainer's own is that of its feed with `remote`."""
     shuffle_sequences: int = Field(default=65536, ge=1)
     """Sequences shuffled among each other; two such windows are in memory when data is streamed."""

@@ -1,31 +1,30 @@
-"""Text rows tokenized as they are asked for: a row a sequence, what is longer is cut. Work for the processors of hosts that feed GPUs."""
+"""Rows tokenized as they are asked for: a row a sequence, what is longer is cut. Work for the processors of hosts that feed GPUs."""
 
 import json
 import mmap
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from llmops_shared.contracts import DatasetManifest
 from llmops_shared.documents import fetch_part
 from llmops_shared.errors import LlmopsError
+from llmops_shared.rows import ChatRow
 from llmops_train.feed.order import Order
 from llmops_train.feed.sequences import Arrangement, Packed, Rows
 from llmops_train.source import fetch_tokenizer
 
-if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
 NEWLINE = 10
+
+Tokenized = tuple[list[int], int]
+"""The tokens of a row, and how many of them, the last ones, are learnt."""
 
 
 class TokenizedRows:
-    """A split of a text dataset, read from its JSON lines."""
+    """A split of a dataset, read from its JSON lines."""
 
     def __init__(self, uri: str, manifest: DatasetManifest, split: str, arrangement: Arrangement, num_tokens: int) -> None:
-        if manifest.view != "text":
-            raise LlmopsError(f"{uri}: is a {manifest.view} dataset; feed.shards=rows tokenizes plain text only, so take its packed shards")
         self.arrangement = arrangement
         self.total_tokens = num_tokens
         self.length = manifest.sequence_length
@@ -34,7 +33,8 @@ class TokenizedRows:
         self.first_rows = np.concatenate([[0], np.cumsum([len(file) for file in self.files])])
         if self.first_rows[-1] != arrangement.num_rows():
             raise LlmopsError(f"{uri}: split {split!r} has {self.first_rows[-1]} rows, its manifest says {arrangement.num_rows()}")
-        self.tokenizer, self.end = load_tokenizer(fetch_tokenizer(uri, manifest))
+        self.chats = manifest.view == "chat"
+        self.tokenize = (chats if self.chats else texts)(fetch_tokenizer(uri, manifest))
 
     def __len__(self) -> int:
         return self.arrangement.num_rows()
@@ -47,13 +47,53 @@ class TokenizedRows:
 
     def take(self, rows: Rows) -> Packed:
         files = self.first_rows.searchsorted(rows, side="right") - 1
-        texts = [json.loads(self.files[file][int(row - self.first_rows[file])])["text"] for file, row in zip(files, rows, strict=True)]
+        lines = [self.files[file][int(row - self.first_rows[file])] for file, row in zip(files, rows, strict=True)]
         shape = (len(rows), self.length)
-        input_ids, document_ids = np.zeros(shape, self.kind), np.zeros(shape, np.uint16)
-        for place, encoding in enumerate(self.tokenizer.encode_batch(texts, add_special_tokens=False)):
-            ids = [*encoding.ids, self.end][: self.length]
-            input_ids[place, : len(ids)], document_ids[place, : len(ids)] = ids, 1
-        return Packed(input_ids, document_ids, None)
+        input_ids, document_ids, learnt = np.zeros(shape, self.kind), np.zeros(shape, np.uint16), np.zeros(shape, np.uint8)
+        for place, (ids, num_learnt) in enumerate(self.tokenize(lines)):
+            cut = ids[: self.length]
+            input_ids[place, : len(cut)], document_ids[place, : len(cut)] = cut, 1
+            learnt[place, len(ids) - num_learnt : len(cut)] = 1
+        return Packed(input_ids, document_ids, learnt if self.chats else None)
+
+
+def texts(folder: Path) -> Callable[[Sequence[bytes]], list[Tokenized]]:
+    """Tokenizes text rows, of which all is learnt. Raises LlmopsError where the tokenizer names no end of a text."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    settings = folder / "tokenizer_config.json"
+    name = json.loads(settings.read_text()).get("eos_token") if settings.exists() else None
+    end = tokenizer.token_to_id(name["content"] if isinstance(name, dict) else name) if name else None
+    if end is None:
+        raise LlmopsError(f"{folder}: names no eos_token, which ends every text; add it to tokenizer_config.json")
+
+    def tokenize(lines: Sequence[bytes]) -> list[Tokenized]:
+        found = tokenizer.encode_batch([json.loads(line)["text"] for line in lines], add_special_tokens=False)
+        return [([*one.ids, end], len(one.ids) + 1) for one in found]
+
+    return tokenize
+
+
+def chats(folder: Path) -> Callable[[Sequence[bytes]], list[Tokenized]]:
+    """Tokenizes chat rows by the chat template; their last answers are learnt."""
+    from llmops_train.conversations import encode
+    from llmops_train.model import load_tokenizer
+
+    tokenizer = load_tokenizer(folder)
+
+    def tokenize(lines: Sequence[bytes]) -> list[Tokenized]:
+        rows = [ChatRow.model_validate_json(line) for line in lines]
+        found = encode([row.messages for row in rows], tokenizer)
+        for row, one in zip(rows, found, strict=True):
+            if one is None:
+                raise LlmopsError(
+                    f"row {row.id}: the chat template of {folder} renders its question differently with and without the answer, so that "
+                    f"cannot be told apart; preprocess the dataset with another tokenizer"
+                )
+        return [(one.ids, one.num_answer) for one in found if one is not None]
+
+    return tokenize
 
 
 class Lines:
@@ -70,16 +110,3 @@ class Lines:
     def __getitem__(self, number: int) -> bytes:
         begin = int(self.ends[number - 1]) + 1 if number else 0
         return self.content[begin : int(self.ends[number])]
-
-
-def load_tokenizer(folder: Path) -> "tuple[Tokenizer, int]":
-    """The tokenizer of a dataset, and its token for the end of a text. Raises LlmopsError where it names none."""
-    from tokenizers import Tokenizer as Loaded
-
-    tokenizer = Loaded.from_file(str(folder / "tokenizer.json"))
-    settings = folder / "tokenizer_config.json"
-    name = json.loads(settings.read_text()).get("eos_token") if settings.exists() else None
-    end = tokenizer.token_to_id(name["content"] if isinstance(name, dict) else name) if name else None
-    if end is None:
-        raise LlmopsError(f"{folder}: names no eos_token, which ends every text; add it to tokenizer_config.json")
-    return tokenizer, end
