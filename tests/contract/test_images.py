@@ -17,7 +17,7 @@ from support.golden import REPOSITORY
 FILES = sorted(REPOSITORY.glob("services/*/Dockerfile"))
 SERVICES = ("preprocess", "serve", "monitor")
 BIN = Path(sys.executable).parent
-EXTRAS = {"serve": ["adapters"]}
+EXTRAS = {"serve": ["adapters"], "train": ["deepspeed", "qlora", "sagemaker"]}
 PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[.*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
@@ -55,16 +55,28 @@ def test_an_image_is_pinned_small_healthy_nobodys_and_without_secrets(service: s
     assert any("--require-hashes --no-deps --only-binary :all:" in words for name, words in found if name == "RUN")
 
 
-@pytest.mark.parametrize("service", SERVICES)
+def test_the_training_image_is_pinned_and_without_secrets() -> None:
+    """Not small, healthy and nobody's: SageMaker runs it as root, and what DeepSpeed compiles at first use needs a compiler."""
+    found = instructions(REPOSITORY / "services" / "train" / "Dockerfile")
+
+    image = next(words for name, words in found if name == "ARG" and words.startswith("CUDA_IMAGE="))
+    assert re.search(r":[\d.]+-base-ubuntu24\.04@sha256:[0-9a-f]{64}$", image)
+    assert {words.partition(" ")[0] for name, words in found if name == "FROM"} == {"${CUDA_IMAGE}"}
+    installs = [step for name, words in found if name == "RUN" for step in words.split(" && ") if "/pip install" in step]
+    assert len(installs) == 3 and all("--require-hashes --no-deps" in step or "--no-index" in step for step in installs)
+    assert not any(name == "ADD" or re.search(r"TOKEN|SECRET|PASSWORD", words) for name, words in found)
+
+
+@pytest.mark.parametrize("service", [*SERVICES, "train"])
 def test_a_lock_has_every_requirement_at_the_version_that_is_tested(service: str) -> None:
-    lock = REPOSITORY / "services" / service / "requirements.lock"
-    locked, tested = pins(lock), pins(REPOSITORY / "constraints.txt")
+    locks = sorted((REPOSITORY / "services" / service).glob("requirements*.lock"))
+    locked, tested = {name: pin for lock in locks for name, pin in pins(lock).items()}, pins(REPOSITORY / "constraints.txt")
 
     other = {
         name: (version, tested[name]) for name, version in locked.items() if name in tested and version.partition("+")[0] != tested[name]
     }
     needed = requirements(f"llmops-{service}", frozenset(EXTRAS.get(service, [])))
-    text = lock.read_text(encoding="utf-8")
+    text = "".join(lock.read_text(encoding="utf-8") for lock in locks)
     assert not other, "write the lock anew, as its first lines say"
     assert not needed - set(locked) - {"llmops-shared"}
     assert text.count(" --hash=sha256:") + text.count("    --hash=sha256:") >= len(locked) and "://" not in text

@@ -79,6 +79,7 @@ def test_the_dockerfile_passes_hadolint() -> None:
         ("v1.16.3", "v1.6.0", {"nccl_ofi_pair"}),
         ("ARG EFA_INSTALLER_VERSION=1.43.2\n", "", {"efa_installer"}),
         ("cuda:12.8.1-base-ubuntu24.04", "cuda:latest", {"base_image"}),
+        ("FROM nvidia/cuda:12.8.1-base-ubuntu24.04", "ARG BASE=nvidia/cuda\nFROM ${BASE} AS a\nFROM ${BASE}", {"base_image"}),
         ("ENV FI", "ENV NCCL_NET=Socket FI", {"nccl_net"}),
         ("ENV FI", "FROM other:1\nENV FI", set()),
         ("RDMA=1\n", "RDMA=1\nFROM other:1\n", {"fi_provider", "gpudirect"}),  # the last stage has none of it

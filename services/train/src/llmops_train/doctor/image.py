@@ -51,7 +51,9 @@ def expand(value: str, known: Mapping[str, str]) -> str:
 def check_bases(text: str, where: str) -> list[Finding]:
     """Findings about base images that may change under the image."""
     stages = set(re.findall(r"^FROM\s+\S+\s+AS\s+(\S+)", text, re.M | re.I))
-    bases = [base for base in re.findall(r"^FROM\s+(?:--\S+\s+)*(\S+)", text, re.M | re.I) if base not in stages]
+    arguments, _ = variables(text)
+    named = (expand(base, arguments) for base in re.findall(r"^FROM\s+(?:--\S+\s+)*(\S+)", text, re.M | re.I))
+    bases = list(dict.fromkeys(base for base in named if base not in stages))
     loose = [
         base for base in bases if not base.startswith("$") and "@sha256:" not in base and (":" not in base or base.endswith(":latest"))
     ]
