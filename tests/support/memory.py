@@ -54,7 +54,7 @@ def steps(case: dict[str, Any], folder: str) -> None:
     with joined(config.parallel, World()) as mesh:
         engine = make_engine(model, objective.loss, config, mesh)
         checkpoint = open_checkpoint(config, "memory", mesh)
-        train(engine, packed, packed.take(np.arange(case["rows"])), config, checkpoint, lambda figures, step: None, None, objective.count)
+        train(engine, packed, packed.take(np.arange(case["rows"])), config, checkpoint, lambda figures, step: None, None, objective)
 
 
 def peak(case: dict[str, Any]) -> int:

@@ -48,12 +48,13 @@ class Started:
 class Ranks:
     """The process that is forked."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, preloaded: Sequence[str] = ()) -> None:
+        """`preloaded`: further modules that all processes need, imported once."""
         self.folder = folder
         self.count = 0
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "GOMP_SPINCOUNT": "10000", "PYTHONPATH": str(Path(__file__).parents[1])}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "support.ranks"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+            [sys.executable, "-m", "support.ranks", *preloaded], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
 
     def start(
@@ -158,7 +159,7 @@ def answer(found: dict[str, list[int]]) -> None:
 
 def serve() -> None:
     """Forks as the lines on stdin say, until it is closed."""
-    for name in PRELOADED:
+    for name in (*PRELOADED, *sys.argv[1:]):
         importlib.import_module(name)
     for line in sys.stdin:
         order = json.loads(line)

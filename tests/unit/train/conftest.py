@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from unit.train.tiny import train_tiny, write_chat, write_text
+from unit.train.tiny import train_tiny, write_chat, write_pairs, write_text
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,12 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> str:
 def chat(text: str) -> str:
     """A chat dataset with the text dataset's tokenizer."""
     return write_chat(str(Path(text).parent / "chat"), Path(text) / "tokenizer")
+
+
+@pytest.fixture(scope="session")
+def preferences(text: str) -> str:
+    """A chat dataset of preference pairs, also with that tokenizer."""
+    return write_pairs(str(Path(text).parent / "pairs"), Path(text) / "tokenizer")
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,7 @@ import pytest
 import torch
 
 from llmops_shared.contracts import DatasetManifest, ModelPackage, TrainingRun
-from llmops_shared.contracts.exchange import Message
 from llmops_shared.documents import read_document
-from llmops_shared.rows import ChatRow
 from llmops_train.cli import main
 from llmops_train.config import ArchitectureConfig, TrainConfig
 from llmops_train.data import make_batch
@@ -22,23 +20,7 @@ from llmops_train.methods.objective import objective_of
 from llmops_train.methods.pairs import open_pairs
 from llmops_train.model import load_model, load_tokenizer, new_model, save_model
 from llmops_train.source import identify, open_source
-from unit.train.tiny import questions, tiny_settings, write_dataset
-
-
-def pairs(count: int, start: int = 0) -> list[ChatRow]:
-    """Questions with a right and a rude answer."""
-    rows = []
-    for row in questions(count, start):
-        rude = [*row.messages[:-1], Message(role="assistant", content="No idea.")]
-        rows.append(row.model_copy(update={"rejected": rude}))
-    return rows
-
-
-@pytest.fixture(scope="module")
-def preferences(text: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A chat dataset of pairs."""
-    splits = {"train": pairs(60), "validation": pairs(20, 60), "test": pairs(10, 80)}
-    return write_dataset(str(tmp_path_factory.mktemp("pairs") / "chat"), "chat", splits, Path(text) / "tokenizer", sequence_length=128)
+from unit.train.tiny import tiny_settings
 
 
 def config_of(**more: object) -> TrainConfig:
@@ -96,7 +78,7 @@ def test_the_loss_of_packed_pairs_is_the_textbooks_of_each_pair(
             seen += 1
     assert count == seen == objective.count(batch) >= 3
     assert found.item() == pytest.approx(expected, rel=1e-4)
-    assert 0 <= objective.figures()["preference_accuracy"] <= 1
+    assert 0 <= objective.figures(list)["preference_accuracy"] <= 1
 
 
 def test_pairs_are_whole_and_chosen_comes_first(preferences: str, text: str) -> None:

@@ -56,6 +56,15 @@ def questions(count: int, start: int = 0) -> list[ChatRow]:
     return rows
 
 
+def pairs(count: int, start: int = 0) -> list[ChatRow]:
+    """Questions with a right and a rude answer."""
+    rows = []
+    for row in questions(count, start):
+        rude = [*row.messages[:-1], Message(role="assistant", content="No idea.")]
+        rows.append(row.model_copy(update={"rejected": rude}))
+    return rows
+
+
 def sentences(count: int, start: int = 0) -> list[TextRow]:
     """Texts about made-up functions."""
     return [
@@ -159,6 +168,12 @@ def write_chat(uri: str, tokenizer_folder: Path) -> str:
     return write_dataset(
         uri, "chat", {"train": questions(120), "validation": questions(20, 120), "test": questions(30, 140)}, tokenizer_folder
     )
+
+
+def write_pairs(uri: str, tokenizer_folder: Path) -> str:
+    """A chat dataset of preference pairs."""
+    splits = {"train": pairs(60), "validation": pairs(20, 60), "test": pairs(10, 80)}
+    return write_dataset(uri, "chat", splits, tokenizer_folder, sequence_length=128)
 
 
 def train_tiny(out: str, **settings: object) -> str:

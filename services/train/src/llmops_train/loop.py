@@ -14,7 +14,7 @@ from llmops_train.checkpoint import Checkpoint, Progress, Window
 from llmops_train.config import OptimizerConfig, TrainConfig
 from llmops_train.data import Batch, Order, Sequences
 from llmops_train.interruption import Interrupted, Stop
-from llmops_train.loss import count_targets
+from llmops_train.methods.objective import NEXT_TOKEN, Objective
 from llmops_train.parallel.engine import Engine
 from llmops_train.parallel.share import my_batches
 from llmops_train.schedule import rate
@@ -33,7 +33,7 @@ def train(
     checkpoint: Checkpoint,
     log: Log,
     stop: Stop | None = None,
-    count_in: Callable[[Batch], int] = count_targets,
+    objective: Objective = NEXT_TOKEN,
     watch: Watch | None = None,
 ) -> Progress:
     """Trains from the checkpoint, or from the start, to the last step. `log` gets each point of the curves, earlier ones first.
@@ -53,7 +53,7 @@ def train(
         while progress.step < num_steps:
             began = time.perf_counter()
             share = set_rates(engine.optimizers, config.optimizer, progress.step, num_steps)
-            taken = take_step(engine, packed, order, config, checkpoint, progress.step, stop, count_in)
+            taken = take_step(engine, packed, order, config, checkpoint, progress.step, stop, objective.count)
             if taken is None:
                 end_early(engine, checkpoint, progress, saved)
             loss, grad_norm, num_tokens = taken
@@ -64,7 +64,7 @@ def train(
             figures = {}
             if last or progress.step % config.log_every_steps == 0:
                 rates = {"learning_rate": share * config.optimizer.learning_rate, "grad_norm": grad_norm}
-                figures = watch.figures(progress.window) | close(progress) | rates
+                figures = watch.figures(progress.window) | objective.figures(engine.mesh.total) | close(progress) | rates
             if last or (config.validate_every_steps and progress.step % config.validate_every_steps == 0):
                 figures["validation_loss"] = mean_loss(engine, validation, config)
                 watch.evaluated(progress.step)

@@ -6,10 +6,10 @@ import json
 import logging
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from llmops_shared.config import Tracking
-from llmops_shared.contracts import DatasetManifest, TrainingRun
+from llmops_shared.contracts import DatasetManifest, Part, TrainingRun
 from llmops_shared.contracts.run import BaseModelSource
 from llmops_shared.documents import document_uri, read_document, refer, write_document
 from llmops_shared.errors import LlmopsError
@@ -19,10 +19,10 @@ from llmops_shared.tracking import Run, tracked
 from llmops_train.config import TrainConfig
 from llmops_train.interruption import Stop, stoppable
 from llmops_train.parallel.world import World
-from llmops_train.source import fetch_tokenizer, identify
+from llmops_train.source import Source, fetch_tokenizer, identify
 
 if TYPE_CHECKING:
-    from llmops_train.checkpoint import Checkpoint
+    from llmops_train.checkpoint import Checkpoint, Progress
     from llmops_train.parallel.mesh import Mesh
 
 logger = logging.getLogger(__name__)
@@ -42,84 +42,129 @@ def run(config: TrainConfig, world: World = ALONE) -> TrainingRun | None:
 
 def train_all(config: TrainConfig, world: World, stop: Stop) -> TrainingRun | None:
     """The job itself."""
-    place = document_uri(config.dataset, DatasetManifest)
-    manifest = read_document(place, DatasetManifest)
-    source = identify(config.model) if config.model else None
-    inputs = {"dataset": digest_of(place, DatasetManifest)} | ({"model": source.sha256} if source else {})
-    kept = finished(identity(config), TrainingRun, inputs) if world.is_first else None
+    inputs = read_inputs(config)
+    kept = finished(identity(config), TrainingRun, inputs.digests) if world.is_first else None
     if kept is not None or exists(document_uri(config.out, TrainingRun)):
         return kept
-    check_view(config, place, manifest)
+    check_view(config, inputs.place, inputs.manifest)
 
     import torch  # these take seconds, which a kept run need not
 
     from llmops_train.loop import train
     from llmops_train.methods.objective import objective_of
     from llmops_train.methods.start import make_model, open_data, store_weights
-    from llmops_train.model import count_parameters
     from llmops_train.parallel.engine import make_engine
     from llmops_train.parallel.mesh import joined
     from llmops_train.watching.open import open_watch
     from llmops_train.watching.system import watch_system
 
     torch.set_num_threads(config.num_threads or torch.get_num_threads())
+    place, manifest = inputs.place, inputs.manifest
     tokenizer_folder = fetch_tokenizer(place, manifest)
     packed, validation = open_data(config, place, manifest, tokenizer_folder)
-    model = make_model(config, source, tokenizer_folder, manifest)
-    total, trainable = count_parameters(model), count_parameters(model, trainable=True)
-    logger.info("%s: %s parameters, %s of them trained", config.name, f"{total:,}", f"{trainable:,}")
+    model = make_model(config, inputs.source, tokenizer_folder, manifest)
+    sizes = count_weights(config, model)
 
     with (
         joined(config.parallel, world) as mesh,
         tracked(config.tracking if world.is_first else Tracking(), "train", config.name) as tracking,
     ):
-        parameters = {"num_parameters": total, "num_trainable_parameters": trainable, "parent": inputs.get("model", "")[:12]}
-        tracking.parameters({**config.model_dump(exclude={"out", "tracking"}, exclude_none=True), **parameters})
-        tracking.dataset(manifest, place, inputs["dataset"], "training")
+        record_start(config, inputs, sizes, tracking)
         objective = objective_of(config, model)
         engine = make_engine(model, objective.loss, config, mesh)
         if config.parallel.engine != "none" and world.is_first:
             keep_layout(config, engine.proof(), tracking)
-        checkpoint = open_checkpoint(config, request_digest(config, inputs), mesh)
-        watch = None
-        if world.is_first:
-            watch = open_watch(config, model, objective, place, manifest, tokenizer_folder, tracking, world.size)
+        checkpoint = open_checkpoint(config, request_digest(config, inputs.digests), mesh)
+        watch = open_watch(config, model, place, manifest, tokenizer_folder, tracking, world.size) if world.is_first else None
         with watch_system(tracking):
-            progress = train(engine, packed, validation, config, checkpoint, tracking.metrics, stop, objective.count, watch)
-        trained = engine.whole(lambda: make_model(config, source, tokenizer_folder, manifest))
+            progress = train(engine, packed, validation, config, checkpoint, tracking.metrics, stop, objective, watch)
+        trained = engine.whole(lambda: make_model(config, inputs.source, tokenizer_folder, manifest))
         if trained is None:
             return None
         weights = store_weights(config, trained, tokenizer_folder)
-        figures = progress.curve[-1][1]
-        document = TrainingRun(
-            name=config.name,
-            method=config.method,
-            dataset=refer(place, DatasetManifest, config.out),
-            parent=refer(source.place, TrainingRun, config.out) if source and source.kind == "run" else None,
-            base_model=BaseModelSource(uri=source.given, sha256=source.sha256) if source and source.kind != "run" else None,
-            weights=weights,
-            num_parameters=total,
-            num_trainable_parameters=trainable,
-            num_steps=progress.step,
-            num_tokens=progress.num_tokens,
-            seed=config.seed,
-            metrics={
-                "train_loss": figures["train_loss"],
-                "validation_loss": figures["validation_loss"],
-                "tokens_per_second": progress.num_tokens / progress.train_seconds,
-                "train_seconds": progress.train_seconds,
-                **{name: figures[name] for name in FURTHER if name in figures},
-            },
-            mlflow_run_id=tracking.run_id,
-            versions={name: importlib.metadata.version(name) for name in ("llmops-train", "torch", "transformers", "peft")},
-        )
-        with tempfile.TemporaryDirectory() as scratch:
-            path = Path(scratch) / TrainingRun.file_name
-            path.write_bytes(document.to_json())
-            tracking.artifact(path)
+        document = document_of(config, inputs, sizes, weights, progress, tracking.run_id)
+        keep_document(document, tracking)
     write_document(config.out, document)
     checkpoint.remove()
     return document
+
+
+class Inputs(NamedTuple):
+    """What a run is made from."""
+
+    place: str
+    """URI of the dataset's document."""
+    manifest: DatasetManifest
+    source: Source | None
+    """The model it starts from; None for a new one."""
+    digests: dict[str, str]
+
+
+def read_inputs(config: TrainConfig) -> Inputs:
+    """The dataset, and which model the run starts from."""
+    place = document_uri(config.dataset, DatasetManifest)
+    source = identify(config.model) if config.model else None
+    digests = {"dataset": digest_of(place, DatasetManifest)} | ({"model": source.sha256} if source else {})
+    return Inputs(place, read_document(place, DatasetManifest), source, digests)
+
+
+class Sizes(NamedTuple):
+    """Weights of the model, and those of them that learn."""
+
+    num_parameters: int
+    num_trainable_parameters: int
+
+
+def count_weights(config: TrainConfig, model: Any) -> Sizes:
+    """Counts and logs them."""
+    from llmops_train.model import count_parameters
+
+    sizes = Sizes(count_parameters(model), count_parameters(model, trainable=True))
+    logger.info("%s: %s parameters, %s of them trained", config.name, *(f"{size:,}" for size in sizes))
+    return sizes
+
+
+def record_start(config: TrainConfig, inputs: Inputs, sizes: Sizes, tracking: Run) -> None:
+    """Settings and inputs in MLflow."""
+    parameters = {**sizes._asdict(), "parent": inputs.digests.get("model", "")[:12]}
+    tracking.parameters({**config.model_dump(exclude={"out", "tracking"}, exclude_none=True), **parameters})
+    tracking.dataset(inputs.manifest, inputs.place, inputs.digests["dataset"], "training")
+
+
+def document_of(
+    config: TrainConfig, inputs: Inputs, sizes: Sizes, weights: list[Part], progress: "Progress", mlflow_run_id: str | None
+) -> TrainingRun:
+    """What the run came to."""
+    figures, source = progress.curve[-1][1], inputs.source
+    return TrainingRun(
+        name=config.name,
+        method=config.method,
+        dataset=refer(inputs.place, DatasetManifest, config.out),
+        parent=refer(source.place, TrainingRun, config.out) if source and source.kind == "run" else None,
+        base_model=BaseModelSource(uri=source.given, sha256=source.sha256) if source and source.kind != "run" else None,
+        weights=weights,
+        **sizes._asdict(),
+        num_steps=progress.step,
+        num_tokens=progress.num_tokens,
+        seed=config.seed,
+        metrics={
+            "train_loss": figures["train_loss"],
+            "validation_loss": figures["validation_loss"],
+            "tokens_per_second": progress.num_tokens / progress.train_seconds,
+            "train_seconds": progress.train_seconds,
+            **{name: figures[name] for name in FURTHER if name in figures},
+        },
+        mlflow_run_id=mlflow_run_id,
+        versions={name: importlib.metadata.version(name) for name in ("llmops-train", "torch", "transformers", "peft")},
+    )
+
+
+def keep_document(document: TrainingRun, tracking: Run) -> None:
+    """A copy of the document with the run in MLflow."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / TrainingRun.file_name
+        path.write_bytes(document.to_json())
+        tracking.artifact(path)
 
 
 def check_view(config: TrainConfig, place: str, manifest: DatasetManifest) -> None:

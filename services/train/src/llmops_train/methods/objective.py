@@ -18,8 +18,12 @@ class Objective(NamedTuple):
     """Summed over the batch's targets (pairs, for `dpo`), and their number."""
     count: Callable[[Batch], int]
     """That number, known before the forward pass."""
-    figures: Callable[[], dict[str, float]]
-    """Further figures of the steps since the last call."""
+    figures: Callable[[Callable[[list[float]], list[float]]], dict[str, float]]
+    """Further figures of the steps since the last call, given what adds up over the processes, all of which call it."""
+
+
+NEXT_TOKEN = Objective(summed_loss, count_targets, lambda total: {})
+"""Of all methods but `dpo`."""
 
 
 def objective_of(config: TrainConfig, model: Any) -> Objective:
@@ -27,4 +31,4 @@ def objective_of(config: TrainConfig, model: Any) -> Objective:
     if config.method == "dpo":
         preference = Preference(model, config)
         return Objective(preference.loss, preference.count, preference.figures)
-    return Objective(summed_loss, count_targets, dict)
+    return NEXT_TOKEN

@@ -1,7 +1,7 @@
 """The loss of direct preference optimization (Rafailov et al. 2023, https://arxiv.org/abs/2305.18290) over packed pairs."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -59,9 +59,12 @@ class Preference:
         with model.disable_adapter():
             yield model
 
-    def figures(self) -> dict[str, float]:
-        """Share of this process's pairs that were told apart rightly since the last time, and their mean margin in nats times beta."""
-        pairs, right, margins = self.seen
+    def figures(self, total: Callable[[list[float]], list[float]]) -> dict[str, float]:
+        """Share of the pairs that were told apart rightly since the last time, and their mean margin in nats times beta.
+
+        `total` adds up over all processes, which call this together.
+        """
+        pairs, right, margins = total(self.seen)
         self.seen = [0.0, 0.0, 0.0]
         return {"preference_accuracy": right / pairs, "preference_margin": margins / pairs} if pairs else {}
 

@@ -8,7 +8,6 @@ from llmops_shared.contracts import DatasetManifest
 from llmops_shared.errors import LlmopsError
 from llmops_shared.tracking import Run
 from llmops_train.config import TrainConfig
-from llmops_train.methods.objective import Objective
 from llmops_train.model import load_tokenizer
 from llmops_train.plan.arithmetic import flops_a_token
 from llmops_train.plan.shape import shape_of
@@ -20,7 +19,6 @@ from llmops_train.watching.run_watch import RunWatch
 def open_watch(
     config: TrainConfig,
     model: Any,
-    objective: Objective,
     place: str,
     manifest: DatasetManifest,
     tokenizer_folder: Path,
@@ -37,7 +35,7 @@ def open_watch(
     # the bare model answers where every process has a whole one
     if config.examples and tracking.run_id is not None and config.parallel.engine in ("none", "ddp"):
         examples = watch_examples(config, model, load_tokenizer(tokenizer_folder), place, manifest, tracking)
-    return RunWatch(config, manifest.sequence_length, arithmetic_of(config, model, manifest), size, objective.figures, examples)
+    return RunWatch(config, manifest.sequence_length, arithmetic_of(config, model, manifest), size, examples)
 
 
 def arithmetic_of(config: TrainConfig, model: Any, manifest: DatasetManifest) -> float | None:

@@ -21,12 +21,10 @@ class RunWatch(Watch):
         sequence_length: int,
         flops_a_token: float | None,
         num_processes: int,
-        further: Callable[[], dict[str, float]],
         evaluated: Callable[[int], None] | None = None,
     ) -> None:
         """`flops_a_token`: None for a family whose formula is not known, whose utilization is then not told."""
         self.tokens_a_step = config.batch_sequences * sequence_length
-        self.further = further
         self.show_examples = evaluated
         self.peak_share = None
         if flops_a_token is not None:
@@ -40,7 +38,7 @@ class RunWatch(Watch):
     def figures(self, window: Window) -> dict[str, float]:
         rate = window.num_tokens / window.seconds
         padding = 1 - window.num_tokens / (window.num_steps * self.tokens_a_step)
-        found = {"memory_mib": memory_mib(), "padding_share": padding, **self.further()}
+        found = {"memory_mib": memory_mib(), "padding_share": padding}
         return found if self.peak_share is None else {**found, "mfu": rate * self.peak_share}
 
     def evaluated(self, step: int) -> None:
