@@ -43,7 +43,8 @@ run: setup ## the whole loop: raw text to a promoted model, about five minutes
 	@WORK="$(WORK)" ./loop.sh
 	@echo; echo "MLflow, with every run side by side: make ui"
 
-ui: setup ## MLflow on http://127.0.0.1:5000
+ui: setup ## MLflow on http://127.0.0.1:5000, with the saved comparison
+	@echo "every model side by side: http://127.0.0.1:5000/#/experiments/1/runs?viewStateShareKey=llmops-comparison&compareRunsMode=CHART"
 	@mlflow ui --backend-store-uri "sqlite:///$(WORK)/mlflow.db" --host 127.0.0.1 --port 5000
 
 test: setup ## the tests and the whole loop: make test [TEST_PROCESSES=2]

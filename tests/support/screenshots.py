@@ -3,7 +3,6 @@
 Needs Chromium (Debian: `apt-get install chromium`) and a finished `make run`.
 """
 
-import json
 import os
 import shutil
 import socket
@@ -14,8 +13,8 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from urllib.parse import quote
 
+from llmops_shared.comparison import page
 from llmops_shared.tracking import connect
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -36,20 +35,12 @@ def main() -> int:
     server = subprocess.Popen(["mlflow", "ui", "--backend-store-uri", tracking_uri, "--host", "127.0.0.1", "--port", str(port)])
     try:
         wait_for(f"http://127.0.0.1:{port}/health", limit_s=120)
-        capture(browser, f"http://127.0.0.1:{port}/#{comparison(tracking_uri)}", FOLDER / "mlflow.png", "1650,2000")
+        experiment = connect(tracking_uri).get_experiment_by_name("stdlib-assistant").experiment_id
+        capture(browser, page(f"http://127.0.0.1:{port}", experiment), FOLDER / "mlflow.png", "1650,1600")
     finally:
         server.terminate()
         server.wait()
     return 0
-
-
-def comparison(tracking_uri: str) -> str:
-    """The page that holds the two evaluations against each other."""
-    client = connect(tracking_uri)
-    experiment = client.get_experiment_by_name("stdlib-assistant")
-    runs = client.search_runs([experiment.experiment_id], "tags.`llmops.stage` = 'evaluate'")
-    ids, experiments = json.dumps([run.info.run_id for run in runs]), json.dumps([experiment.experiment_id])
-    return f"/compare-runs?runs={quote(ids)}&experiments={quote(experiments)}"
 
 
 def capture(browser: str, url: str, picture: Path, size: str) -> None:

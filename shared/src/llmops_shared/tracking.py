@@ -100,7 +100,7 @@ def pipeline_run(client: "MlflowClient", experiment: str, name: str) -> str:
 
 def connect(uri: str) -> "MlflowClient":
     """A client. Its import takes two seconds, so it happens only when a run is opened."""
-    from mlflow import MlflowClient
+    from mlflow import MlflowClient, set_tracking_uri
     from mlflow.environment_variables import MLFLOW_HTTP_REQUEST_MAX_RETRIES
     from mlflow.exceptions import MlflowException
 
@@ -113,6 +113,8 @@ def connect(uri: str) -> "MlflowClient":
         logging.getLogger(chatty).setLevel(logging.WARNING)
     for chatty in ("mlflow.tracking.request_header.registry", "urllib3.connectionpool"):  # a line a request; the outbox says it once
         logging.getLogger(chatty).setLevel(logging.ERROR)
+    if uri.startswith("arn:"):
+        set_tracking_uri(uri)  # sagemaker-mlflow signs requests for the process's server, whatever the client's is
     try:
         return MlflowClient(tracking_uri=uri)
     except MlflowException as error:

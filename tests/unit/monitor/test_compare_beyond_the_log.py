@@ -25,11 +25,13 @@ from llmops_monitor.inference_experiment import ShadowTest, read_experiment
 from llmops_monitor.judge import judge_pairs, read_verdict
 from llmops_monitor.judge_config import JudgeConfig, Prices
 from llmops_monitor.pairs import Pair
+from llmops_shared.config import Tracking
 from llmops_shared.contracts import Endpoint, Report
 from llmops_shared.contracts.endpoint import Variant
 from llmops_shared.documents import read_document, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import store_for
+from llmops_shared.tracking import connect
 from support.traffic import chat, exchange, good, paired, poor, questions, write_scene
 
 ROWS = questions()[:120]
@@ -201,8 +203,16 @@ def test_what_a_thousand_good_answers_cost_is_one_figure_of_each_model(tmp_path:
     scene = write_scene(str(tmp_path), paired(ROWS, shadow=good), ROWS)
     prices = {"production": Prices(prompt_usd=0.001, response_usd=0.002), "shadow": Prices(prompt_usd=0.002, response_usd=0.004)}
 
-    report = run(CompareConfig(out=str(tmp_path / "report"), endpoint=scene.endpoint, dataset=scene.dataset, prices=prices))
+    tracking = Tracking(uri=f"sqlite:///{tmp_path}/mlflow.db")
+    settings = CompareConfig(out=str(tmp_path / "report"), endpoint=scene.endpoint, dataset=scene.dataset, prices=prices, tracking=tracking)
+    report = run(settings)
 
+    arms = connect(tracking.uri).search_runs(["1"], "tags.`llmops.stage` = 'arm'")
+    costs = {arm.info.run_name: arm.data.metrics["usd_per_1000_good_answers"] for arm in arms}
+    assert costs == {
+        f"{role} (package-{model})": figure(report, f"{role}/usd_per_1000_good_answers")
+        for role, model in (("production", "base"), ("shadow", "tuned"))
+    }
     found = {item.name: item for item in report.measurements if item.name.endswith("usd_per_1000_good_answers")}
     rows = [json.loads(line) for line in (tmp_path / "report" / "rows.jsonl").read_text().splitlines()]
     for role in ("production", "shadow"):

@@ -1,5 +1,10 @@
-import pytest
+import json
 
+import mlflow
+import pytest
+import requests
+
+from llmops_shared import comparison
 from llmops_shared.config import Tracking
 from llmops_shared.contracts import DatasetManifest
 from llmops_shared.contracts.dataset import Split, Tokenizer
@@ -63,6 +68,22 @@ def test_the_stages_of_a_pipeline_nest_below_its_run(tracking):
     assert (client.get_run(parent).info.run_name, client.get_run(parent).info.status) == ("2026-11-25", "FINISHED")
 
 
+def test_the_comparison_is_saved_with_the_experiment_and_its_charts_find_the_runs(tracking):
+    with tracked(tracking, "monitor", "shadow") as run:
+        run.nested("production (base)", {comparison.COST: 2.5, "latency_ms": 40.0})
+        run.nested("production (base)", {comparison.COST: 2.5, "latency_ms": 40.0})  # sent again, it is the same run
+
+    client = connect(tracking.uri)
+    tags = client.get_experiment_by_name(tracking.experiment).tags
+    view = json.loads(tags[comparison.TAG])
+    found = client.search_runs([client.get_run(run.run_id).info.experiment_id], view["searchFilter"], order_by=[view["orderByKey"]])
+    (arm,) = [one for one in found if one.data.tags.get("mlflow.parentRunId") == run.run_id]
+    assert (arm.info.run_name, arm.info.status, arm.data.metrics[comparison.COST]) == ("production (base)", "FINISHED", 2.5)
+    assert run.run_id not in {one.info.run_id for one in found}
+    assert {chart["metricSectionId"] for chart in view["compareRunCharts"]} == {section["uuid"] for section in view["compareRunSections"]}
+    assert len(tags[comparison.TAG]) < 5000  # what a tag may hold
+
+
 def test_a_job_that_fails_leaves_a_failed_run(tracking):
     with pytest.raises(ZeroDivisionError), tracked(tracking, "train", "broken") as run:
         1 / 0  # noqa: B018
@@ -88,6 +109,38 @@ def test_versions_of_a_model_carry_the_aliases(tracking):
     assert (first.version, second.version) == ("1", "2")
     assert str(client.get_model_version_by_alias("assistant", "champion").version) == "1"
     assert client.get_model_version_by_alias("assistant", "challenger").tags == {"weights": "bb"}
+
+
+@pytest.mark.parametrize(
+    ("kind", "host", "service"),
+    [
+        ("mlflow-tracking-server/llmops", "eu-west-1.experiments.sagemaker.aws", "sagemaker-mlflow"),
+        ("mlflow-app/app-ABCDEFGHIJKL", "mlflow.sagemaker.eu-west-1.app.aws", "sagemaker"),
+    ],
+)
+def test_a_server_of_sagemaker_is_named_by_its_arn_and_asked_with_a_signature(kind, host, service, monkeypatch):
+    asked = []
+
+    def answer(session, request, **options):
+        asked.append(request)
+        response = requests.Response()
+        response.status_code, response._content, response.request = 200, b"{}", request
+        return response
+
+    monkeypatch.setattr(requests.Session, "send", answer)
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "testing")
+    before = mlflow.get_tracking_uri()
+    arn = f"arn:aws:sagemaker:eu-west-1:123456789012:{kind}"
+
+    try:
+        connect(arn).search_experiments()
+    finally:
+        mlflow.set_tracking_uri(before)
+
+    assert asked[0].url.startswith(f"https://{host}/")
+    assert f"/eu-west-1/{service}/aws4_request" in asked[0].headers["Authorization"]
+    assert arn in asked[0].headers.values()
 
 
 def test_nothing_is_tracked_without_a_uri():
