@@ -21,7 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from llmops_serve.limits import digest_of_key, new_key
 from llmops_serve.server_process import free_port
-from support.upstreams import GatewayProcess, remote_variant, write_remote_endpoint
+from support.upstreams import GatewayProcess, cpu_s, remote_variant, write_remote_endpoint
 
 BODY = {"model": "chat", "messages": [{"role": "user", "content": "hello " * 20}], "max_tokens": 50}
 ROUNDS = 5
@@ -118,14 +118,29 @@ def main() -> None:
 
 def bench(options: argparse.Namespace, folder: Path, processes: list[Any]) -> None:
     gateways, ports = start(options, folder, processes)
-    before = gateways["gateway"].memory_mb()
+    before = {name: one.memory_mb() for name, one in gateways.items()}
     for concurrency in options.concurrency:
-        compare(options.requests, concurrency, gateways, ports)
+        compare(options.requests, concurrency, gateways, ports, processes[0].pid)
     for name, one in gateways.items():
-        memory = {"start_s": round(one.start_s, 2), "memory_mb": round(one.memory_mb()), "memory_before_mb": round(before)}
-        counters = [line for line in one.metrics().splitlines() if line.startswith(("llmops_shadow", "llmops_capture"))]
-        print(json.dumps({"what": name, **memory, "metrics": counters}))
+        start_s = {"start_s": round(one.start_s, 2), "start_cpu_s": round(one.start_cpu_s, 2)}
+        memory = {"memory_mb": round(one.memory_mb()), "memory_before_mb": round(before[name])}
+        counters = [line for line in one.metrics(KEY).splitlines() if line.startswith(("llmops_shadow", "llmops_capture"))]
+        print(json.dumps({"what": name, **start_s, **memory, "metrics": counters}))
         assert one.stop() == 0
+        if name.startswith("shadow"):
+            print(json.dumps({"what": name, **pairs(folder / f"exchanges-{name}", one.log)}))
+
+
+def pairs(log: Path, said: list[str]) -> dict[str, int]:
+    """Copies that are in the exchange log, and what the gateway said on its way out of those that are not."""
+    kept = [line for file in log.rglob("*.jsonl") for line in file.read_text().splitlines()]
+    copies = sum('"shadow":true' in line for line in kept)
+    return {"answers_stored": len(kept) - copies, "copies_stored": copies} | dropped_at_the_end(said)
+
+
+def dropped_at_the_end(said: list[str]) -> dict[str, int]:
+    words = next((line.rpartition("variant: ")[2].split() for line in said if "gave up waiting for the shadow" in line), ["0"])
+    return {"copies_dropped_at_the_end": int(words[0])}
 
 
 def start(options: argparse.Namespace, folder: Path, processes: list[Any]) -> tuple[dict[str, GatewayProcess], dict[str, int]]:
@@ -140,8 +155,8 @@ def start(options: argparse.Namespace, folder: Path, processes: list[Any]) -> tu
         processes.append(other)
         wait_to_listen(port)
         shadow = remote_variant(folder, "shadow", [f"http://127.0.0.1:{port}"], shadow=True)
-        endpoint = write_remote_endpoint(folder, [production, shadow], generation=number)
-        gateways[f"shadow-{kind}"] = GatewayProcess(endpoint, *everything_on(folder))
+        endpoint = write_remote_endpoint(folder, [production, shadow], f"../exchanges-shadow-{kind}", generation=number)
+        gateways[f"shadow-{kind}"] = GatewayProcess(endpoint, "drain_timeout_s=5", *everything_on(folder))
     processes += [one.process for one in gateways.values()]
     ports = {"direct": direct, **{name: one.port for name, one in gateways.items()}}
     if options.litellm:
@@ -151,26 +166,31 @@ def start(options: argparse.Namespace, folder: Path, processes: list[Any]) -> tu
     return gateways, ports
 
 
-def compare(requests: int, concurrency: int, gateways: dict[str, GatewayProcess], ports: dict[str, int]) -> None:
+def compare(requests: int, concurrency: int, gateways: dict[str, GatewayProcess], ports: dict[str, int], upstream: int) -> None:
     """All of them at one number of clients, in turn, so that all bear the same load of the machine."""
     took: dict[str, list[float]] = {name: [] for name in ports}
     seconds = dict.fromkeys(ports, 0.0)
-    cpu = dict.fromkeys(gateways, 0.0)
+    cpu: dict[str, dict[str, float]] = {name: dict.fromkeys(("gateway", "server", "clients"), 0.0) for name in ports}
     for _ in range(ROUNDS):
         for name, port in ports.items():
             number = requests // ROUNDS // (20 if name == "litellm" else 1)
-            used = gateways[name].cpu_s() if name in gateways else 0.0
-            began = time.perf_counter()
+            used, began = cpu_of(gateways.get(name), upstream), time.perf_counter()
             took[name] += asyncio.run(load(port, number, concurrency, KEY))
             seconds[name] += time.perf_counter() - began
-            if name in gateways:
-                cpu[name] += gateways[name].cpu_s() - used
+            for who, spent in cpu_of(gateways.get(name), upstream).items():
+                cpu[name][who] += spent - used[who]
     found = {name: figures(took[name], seconds[name]) for name in ports}
     for name, one in found.items():
-        extra = beside(name, one, found)
-        if name in cpu:
-            extra["cpu_us_a_request"] = cpu[name] / len(took[name]) * 1e6
+        each = {f"{who}_cpu_us": spent / len(took[name]) * 1e6 for who, spent in cpu[name].items() if spent}
+        if name in gateways:  # what two cores with nothing else to do could carry, by these figures
+            each["two_cores_rate"] = min(2e6 / sum(each.values()), 1e6 / each["gateway_cpu_us"])
+        extra = beside(name, one, found) | each
         print(json.dumps({"what": name, "concurrency": concurrency} | {key: round(value, 3) for key, value in (one | extra).items()}))
+
+
+def cpu_of(one: GatewayProcess | None, upstream: int) -> dict[str, float]:
+    """CPU seconds of gateway, model server and clients, which are this process."""
+    return {"gateway": one.cpu_s() if one else 0.0, "server": cpu_s(upstream), "clients": time.process_time()}
 
 
 def beside(name: str, one: dict[str, float], found: dict[str, dict[str, float]]) -> dict[str, float]:

@@ -203,17 +203,25 @@ def remote_variant(folder: Path, name: str, urls: Sequence[str], **changes: Any)
     return Variant.model_validate({"name": name, "package": reference, "engine": "vllm", "urls": list(urls), **changes})
 
 
-def write_remote_endpoint(folder: Path, variants: Sequence[Variant], capture: bool = True, generation: int = 1, **changes: Any) -> Path:
+def write_remote_endpoint(
+    folder: Path, variants: Sequence[Variant], capture: str | None = "../exchanges", generation: int = 1, **changes: Any
+) -> Path:
     """The folder of an Endpoint document."""
     endpoint = Endpoint.model_validate(
         {
             "name": "chat", "generation": generation, "previous": None, "reason": "test", "evidence": None, "variants": list(variants),
-            "retrieval": None, "capture": Capture(uri="../exchanges") if capture else None, **changes,
+            "retrieval": None, "capture": Capture(uri=capture) if capture else None, **changes,
         }
     )  # fmt: skip
     place = folder / f"endpoint-{generation}"
     write_document(str(place), endpoint)
     return place
+
+
+def cpu_s(pid: int) -> float:
+    """CPU seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 class GatewayProcess:
@@ -236,6 +244,7 @@ class GatewayProcess:
                 raise AssertionError(f"the gateway did not start: {''.join(self.log)}")
             time.sleep(0.005)
         self.start_s = time.monotonic() - self.started
+        self.start_cpu_s = self.cpu_s()
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -248,16 +257,16 @@ class GatewayProcess:
 
     def cpu_s(self) -> float:
         """CPU seconds so far."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return cpu_s(self.process.pid)
 
     def num_files(self) -> int:
         """Open files and connections."""
         return len(list(Path(f"/proc/{self.process.pid}/fd").iterdir()))
 
-    def metrics(self) -> str:
+    def metrics(self, key: str = "") -> str:
         """Its `/metrics`."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=30) as response:
+        request = urllib.request.Request(f"{self.url}/metrics", headers={"authorization": f"Bearer {key}"} if key else {})
+        with urllib.request.urlopen(request, timeout=30) as response:
             return str(response.read().decode())
 
     def hang_up(self) -> None:

@@ -58,36 +58,30 @@ def test_clients_that_vanish_in_mid_stream_leave_nothing_behind(tmp_path):
             return writer
 
         writers = await asyncio.gather(*(one() for _ in range(number)))
+        gone, used = time.monotonic(), process.cpu_s()
         for writer in writers:
             writer.transport.abort()
-        return time.monotonic()
-
-    async def lateness():
-        """Seconds that this machine takes for a connection there and back meanwhile."""
-        began = time.monotonic()
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
-        writer.close()
-        return time.monotonic() - began
+        return gone, used
 
     with gateway(tmp_path, 1, "max_concurrent_requests=1000") as (process, (server,), _):
         asyncio.run(crowd(process.port, 50, 10))
         files, memory = process.num_files(), process.memory_mb()
         server.hold_after_first = True
-        gone = asyncio.run(vanish(process.port))
-        late = asyncio.run(lateness())
+        gone, used = asyncio.run(vanish(process.port))
         while len(server.cut_at) < number and time.monotonic() - gone < 30:
             time.sleep(0.005)
-        took = [cut - gone for cut in server.cut_at]
+        took, cpu_s = [cut - gone for cut in server.cut_at], process.cpu_s() - used
         server.hold_after_first = False
         time.sleep(1)
         left, kept = process.num_files(), process.memory_mb()
         metrics = process.metrics()
 
-    print(f"cancelled after {quantile(took, 0.5):.3f} s, the last after {max(took):.3f} s; {files} open files, then {left}; "  # noqa: T201
-          f"{memory:.0f} MB, then {kept:.0f} MB; the machine was late by {late:.3f} s")  # fmt: skip
+    print(f"cancelled after {quantile(took, 0.5):.3f} s, the last after {max(took):.3f} s, in {cpu_s:.3f} s of CPU; "  # noqa: T201
+          f"{files} open files, then {left}; {memory:.0f} MB, then {kept:.0f} MB")  # fmt: skip
     assert len(took) == number
-    assert quantile(took, 0.5) <= 0.2 + 2 * late  # two processes on one machine handle 500 at once, and so the last ones wait
-    assert max(took) <= 1.0 + 10 * late
+    # each would be cancelled in no time; 500 at once take what the gateway computes, which a busy machine stretches
+    assert max(took) <= 0.2 or cpu_s <= 0.2
+    assert max(took) <= 10
     assert left <= files + 10
     assert "tgi_queue_size 0\n" in metrics
 

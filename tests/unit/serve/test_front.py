@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 import threading
 import time
 
@@ -25,12 +26,12 @@ def gateway(tmp_path):
     """`with gateway(num, shadow=...) as (http, servers, loop)`: a gateway over so many replicas."""
 
     @contextlib.contextmanager
-    def start(number=1, options=None, shadow=False, **document):
+    def start(number=1, options=None, shadow=False, shadow_url=None, **document):
         with upstreams(number + shadow) as (servers, loop):
             urls = [f"http://127.0.0.1:{server.port}" for server in servers]
             variants = [remote_variant(tmp_path, "production", urls[:number])]
             if shadow:
-                variants.append(remote_variant(tmp_path, "shadow", urls[number:], shadow=True))
+                variants.append(remote_variant(tmp_path, "shadow", [shadow_url] if shadow_url else urls[number:], shadow=True))
             endpoint = write_remote_endpoint(tmp_path, variants, **document)
             config = RunConfig.model_validate({"endpoint": str(endpoint), "port": 0, "drain_timeout_s": 2, **(options or {})})
             with serving(lambda: realized(config), config) as url, httpx.Client(base_url=url, timeout=20) as http:
@@ -265,9 +266,40 @@ def test_a_shadow_gets_copies_and_every_pair_is_kept_or_counted(gateway, tmp_pat
 
     log = read_log(tmp_path)
     copies = [one for one in log if one.shadow]
-    dropped = int(next(line for line in metrics.splitlines() if line.startswith("llmops_shadow_dropped ")).split()[1])
     assert len(log) - len(copies) == 30
-    assert len(copies) + dropped == 30 and dropped > 0
+    assert len(copies) + dropped(metrics) == 30 and dropped(metrics) > 0
+
+
+def dropped(metrics):
+    return int(next(line for line in metrics.splitlines() if line.startswith("llmops_shadow_dropped ")).split()[1])
+
+
+def test_a_shadow_that_fails_from_the_start_on_is_recorded_and_harms_nobody(gateway, tmp_path):
+    with upstreams(1) as ((dead,), loop):
+        call(loop, dead.stop())
+        url = f"http://127.0.0.1:{dead.port}"
+        with gateway(shadow=True, shadow_url=url) as (http, _, _):
+            assert {http.post(ROUTE, json=CHAT).status_code for _ in range(20)} == {200}
+            metrics = http.get("/metrics").text
+
+    log = read_log(tmp_path)
+    copies = [one for one in log if one.shadow]
+    assert len(log) - len(copies) == 20
+    assert len(copies) + dropped(metrics) == 20
+    assert all("cannot be reached" in one.error for one in copies)
+
+
+def test_a_shadow_that_hangs_holds_nobody_up_and_its_copies_are_counted(gateway, tmp_path, caplog):
+    caplog.set_level("INFO", "llmops_serve")
+    with gateway(shadow=True, options={"max_shadow_queue": 5, "max_batch_size": 2, "drain_timeout_s": 0.3}) as (http, (_, shadow), _):
+        shadow.hangs = True
+        assert {http.post(ROUTE, json=CHAT).status_code for _ in range(20)} == {200}
+        during = dropped(http.get("/metrics").text)
+
+    log = read_log(tmp_path)
+    at_the_end = int(re.search(r"gave up waiting for the shadow variant: (\d+) copies dropped", caplog.text)[1])
+    assert [one.shadow for one in log] == [False] * 20
+    assert during + at_the_end == 20
 
 
 @pytest.mark.parametrize("stream", [False, True])

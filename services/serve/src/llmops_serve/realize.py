@@ -84,8 +84,14 @@ async def open_index(name: str | None, retrieval: Retrieval, folder: str, opened
 
 
 async def load(served: Served) -> None:
-    """Starts the engine of a variant."""
-    await served.engine.start()
+    """Starts the engine of a variant. A shadow on the network that does not answer stops nobody: its copies fail until it does."""
+    try:
+        await served.engine.start()
+    except LlmopsError as error:
+        if not (served.variant.shadow and all(one.upstream for one in served.engine.replicas)):
+            raise
+        logger.warning("variant %s (shadow): %s; its copies fail until it answers", served.variant.name, error)
+        return
     if not relays(served):
         await served.text.ready()
     logger.info("variant %s%s: %s loaded", served.variant.name, " (shadow)" if served.variant.shadow else "", served.package.name)
