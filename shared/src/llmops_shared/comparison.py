@@ -37,10 +37,8 @@ def view() -> str:
 def bars(section: str, metrics: Sequence[str]) -> Iterator[dict[str, Any]]:
     """A bar chart a metric: a bar for each run that has it."""
     for metric in metrics:
-        yield {
-            "type": "BAR", "uuid": metric, "metricSectionId": section, "metricKey": metric, "runsCountToCompare": NUM_RUNS, "deleted": False,
-            "isGenerated": False,
-        }  # fmt: skip
+        place = {"uuid": metric, "metricSectionId": section, "deleted": False, "isGenerated": False}
+        yield {"type": "BAR", "metricKey": metric, "runsCountToCompare": NUM_RUNS, **place}
 
 
 def page(server: str, experiment_id: str) -> str:
