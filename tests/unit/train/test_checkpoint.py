@@ -11,13 +11,16 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 from llmops_shared.contracts import TrainingRun
 from llmops_shared.errors import LlmopsError
+from llmops_train.checkpoint import Checkpoint, Progress
 from llmops_train.checkpoint.names import COMMIT, complete_ones
+from llmops_train.checkpoint.piece import local_piece
 from llmops_train.checkpoint.read import newest, open_manifest
 from llmops_train.checkpoint.team import Team
 from support.ranks import Ranks
@@ -162,17 +165,33 @@ def test_a_missing_file_is_named_and_all_damaged_is_no_start_from_nothing(
         newest(str(folder), "request", Team())
 
 
+class S3(NamedTuple):
+    """An S3 of moto on loopback."""
+
+    environment: dict[str, str]
+    """The variables that lead to it."""
+    seen: list[tuple[str, str, int]]
+    """The requests it has taken: method, path with query, bytes."""
+    refused: list[re.Pattern[str]]
+    """Requests whose `METHOD path?query` matches one of these are denied."""
+
+
 @pytest.fixture
-def s3_server() -> Iterator[tuple[dict[str, str], list[tuple[str, str, int]]]]:
-    """An S3 of moto on loopback: the variables that lead to it, and the requests it has seen (method, path, bytes)."""
+def s3_server() -> Iterator[S3]:
     from moto.server import DomainDispatcherApplication, create_backend_app
     from werkzeug.serving import WSGIRequestHandler, make_server
 
     seen: list[tuple[str, str, int]] = []
+    refused: list[re.Pattern[str]] = []
     backend = DomainDispatcherApplication(create_backend_app)
 
     def counting(environment: dict[str, Any], start: Any) -> Any:
-        seen.append((environment["REQUEST_METHOD"], environment["PATH_INFO"], int(environment.get("CONTENT_LENGTH") or 0)))
+        method, path = environment["REQUEST_METHOD"], f"{environment['PATH_INFO']}?{environment.get('QUERY_STRING', '')}"
+        if any(pattern.search(f"{method} {path}") for pattern in refused):
+            environment["wsgi.input"].read(int(environment.get("CONTENT_LENGTH") or 0))
+            start("403 Forbidden", [("Content-Type", "application/xml")])
+            return [b"<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>"]
+        seen.append((method, path, int(environment.get("CONTENT_LENGTH") or 0)))
         return backend(environment, start)
 
     class Quiet(WSGIRequestHandler):
@@ -186,17 +205,15 @@ def s3_server() -> Iterator[tuple[dict[str, str], list[tuple[str, str, int]]]]:
     credentials = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}
     urllib.request.urlopen(urllib.request.Request(f"{url}/llmops-test", method="PUT")).close()
     seen.clear()
-    yield {"AWS_ENDPOINT_URL": url, **credentials}, seen
+    yield S3({"AWS_ENDPOINT_URL": url, **credentials}, seen, refused)
     server.shutdown()
     thread.join()
     server.server_close()
 
 
 @pytest.mark.slow
-def test_eight_processes_of_a_node_make_one_request_into_s3(
-    ranks: Ranks, text: str, tmp_path: Path, s3_server: tuple[dict[str, str], list[tuple[str, str, int]]]
-) -> None:
-    environment, seen = s3_server
+def test_eight_processes_of_a_node_make_one_request_into_s3(ranks: Ranks, text: str, tmp_path: Path, s3_server: S3) -> None:
+    environment, seen = s3_server.environment, s3_server.seen
     order = {
         "settings": {"parallel": {"engine": "fsdp2"}, "checkpoint_every_steps": 100},
         "stop_at": 2,
@@ -216,6 +233,56 @@ def test_eight_processes_of_a_node_make_one_request_into_s3(
     trainee(ranks, text, tmp_path / "1", 1, 1, environment, **{**order, "folder": "s3://llmops-test/1", "stop_at": 4})
     assert sorted(means(tmp_path / "1")) == [1, 2, 3, 4]
     assert not list((tmp_path / "scratch").iterdir())
+
+
+@pytest.mark.slow
+def test_large_files_go_in_parts_and_the_one_that_completes_a_checkpoint_comes_last(
+    ranks: Ranks, text: str, tmp_path: Path, s3_server: S3
+) -> None:
+    wide = {**LLAMA, "hidden_size": 256, "intermediate_size": 704}
+    settings = {"parallel": {"engine": "fsdp2"}, "checkpoint_every_steps": 100, "checkpoint_part_mib": 5, "architecture": wide}
+    order = {"settings": settings, "stop_at": 1, "scratch": str(tmp_path / "scratch"), "folder": "s3://llmops-test/wide"}
+
+    trainee(ranks, text, tmp_path, 2, 2, s3_server.environment, **order)
+
+    uploads = [(method, path, size) for method, path, size in s3_server.seen if method in ("PUT", "POST")]
+    parts = [(path.partition("?")[0], size) for method, path, size in uploads if method == "PUT"]
+    ends = [path.partition("?")[0] for method, path, _ in uploads if method == "POST" and "uploadId=" in path]
+    assert len(ends) == 2 and ".rank-00001-" in ends[0] and COMMIT.match(ends[1].rpartition("/")[2])
+    for key in ends:
+        sizes = sorted(size for path, size in parts if path == key)
+        assert len(sizes) >= 2 and sizes[-1] < 5.1 * 2**20  # what signs a part comes on top
+    assert {path for path, _ in parts} == set(ends)
+    trainee(ranks, text, tmp_path, 1, 1, s3_server.environment, **{**order, "stop_at": 2})
+    assert sorted(means(tmp_path)) == [1, 2]
+
+
+def test_an_upload_that_fails_takes_its_parts_back_and_leaves_the_checkpoint_before(
+    s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from llmops_shared import s3
+
+    for name, value in s3_server.environment.items():
+        monkeypatch.setenv(name, value)
+    s3.client.cache_clear()
+    folder = "s3://llmops-test/parts"
+    checkpoint = Checkpoint(folder, "request", keep=3, scratch=str(tmp_path), part_bytes=5 * 2**20)
+    tensor = torch.arange(3 * 2**20, dtype=torch.float32)  # 12 MiB
+    checkpoint.save([local_piece("model.weight", tensor, written=True)], Progress(step=1))
+    checkpoint.finish()
+    begun = len([path for _, path, _ in s3_server.seen if "partNumber=" in path])
+
+    s3_server.refused.append(re.compile(r"PUT .*step-00000002.*partNumber=2"))
+    checkpoint.save([local_piece("model.weight", tensor + 1, written=True)], Progress(step=2))
+    with pytest.raises(LlmopsError, match=r"step-00000002-.*AccessDenied|step-00000002-.*Access Denied"):
+        checkpoint.finish()
+
+    assert begun == 3
+    assert [method for method, path, _ in s3_server.seen if "step-00000002" in path and method == "DELETE"] == ["DELETE"]
+    client = s3.client()
+    assert "Uploads" not in client.list_multipart_uploads(Bucket="llmops-test")
+    assert [one.step for one in complete_ones(folder)] == [1] and not list(tmp_path.iterdir())
+    s3.client.cache_clear()
 
 
 def stored_tensors(environment: dict[str, str], uri: str, folder: Path) -> dict[str, bytes]:

@@ -69,7 +69,8 @@ def main(words: list[str]) -> int:
         model = new_model(config.architecture, load_tokenizer(text / "tokenizer"), seed=0)  # type: ignore[arg-type]
         engine = make_engine(model, summed_loss, config, mesh)
         team = Team(world.rank, world.size, world.local_rank, world.local_size, mesh.control, mesh.background)
-        checkpoint = Checkpoint(order["folder"], "request", team, config.keep_checkpoints, order.get("scratch"))
+        part_bytes = config.checkpoint_part_mib * 2**20
+        checkpoint = Checkpoint(order["folder"], "request", team, config.keep_checkpoints, order.get("scratch"), part_bytes)
         sets: Any = read_split(place, manifest, "train"), read_split(place, manifest, "validation")
         try:
             train(engine, *sets, config, checkpoint, log, stop)

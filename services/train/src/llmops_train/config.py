@@ -124,6 +124,8 @@ class TrainConfig(JobConfig, MethodConfig):
     """Folder of the checkpoints, which all nodes see; none: `<out>/checkpoint`. In SageMaker's containers `/opt/ml/checkpoints`."""
     checkpoint_scratch: str | None = Field(default=None, min_length=1)
     """Folder on each node's disk, for files on their way to S3; none: the system's folder for temporary files."""
+    checkpoint_part_mib: int = Field(default=64, ge=5, le=5120)
+    """MiB of a part of an upload to S3, four of which go at a time; it grows where an object would have more than 10,000 parts."""
 
     @model_validator(mode="after")
     def check_method(self) -> Self:

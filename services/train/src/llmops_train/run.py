@@ -194,6 +194,7 @@ MEANS = (
     "keep_checkpoints",
     "checkpoint_uri",
     "checkpoint_scratch",
+    "checkpoint_part_mib",
 )
 
 
@@ -212,7 +213,7 @@ def open_checkpoint(config: TrainConfig, request: str, mesh: "Mesh") -> "Checkpo
     world = mesh.world
     team = Team(world.rank, world.size, world.local_rank, world.local_size, mesh.control, mesh.background)
     folder = config.checkpoint_uri or join(config.out, "checkpoint")
-    return Checkpoint(folder, request, team, config.keep_checkpoints, config.checkpoint_scratch)
+    return Checkpoint(folder, request, team, config.keep_checkpoints, config.checkpoint_scratch, config.checkpoint_part_mib * 2**20)
 
 
 def request_digest(config: TrainConfig, inputs: dict[str, str]) -> str:

@@ -17,7 +17,7 @@ from llmops_train.checkpoint.progress import Progress
 from llmops_train.checkpoint.read import newest
 from llmops_train.checkpoint.staging import Staging
 from llmops_train.checkpoint.team import Team
-from llmops_train.checkpoint.write import write_checkpoint
+from llmops_train.checkpoint.write import PART_BYTES, Place, write_checkpoint
 
 if TYPE_CHECKING:
     from llmops_train.parallel.engine import Engine
@@ -34,12 +34,20 @@ class Checkpoint:
     before anything of the state changes.
     """
 
-    def __init__(self, folder: str, request: str, team: Team | None = None, keep: int = 2, scratch: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: str,
+        request: str,
+        team: Team | None = None,
+        keep: int = 2,
+        scratch: str | None = None,
+        part_bytes: int = PART_BYTES,
+    ) -> None:
         self.folder = folder
         self.request = request
         self.team = team or Team()
         self.keep = keep
-        self.scratch = scratch or node_scratch(folder)
+        self.place = Place(folder, scratch or node_scratch(folder), part_bytes)
         self._staging = Staging()
         self._staged = threading.Event()
         self._thread: threading.Thread | None = None
@@ -60,7 +68,7 @@ class Checkpoint:
         try:
             values = self._staging.copy(pieces)
             self._staged.set()
-            uri = write_checkpoint(self.folder, self.request, progress, pieces, values, self.team, self.scratch)
+            uri = write_checkpoint(self.place, self.request, progress, pieces, values, self.team)
             if self.team.rank == 0:
                 logger.info("checkpoint after step %d complete in %.1f s: %s", progress.step, time.monotonic() - began, uri)
                 self._retire()
@@ -121,8 +129,8 @@ class Checkpoint:
             for name, entry in files_in(self.folder):
                 if PARTIAL.match(name) or ((step := step_of(name)) is not None and step not in whole):
                     store_for(entry.uri).remove(entry.uri)
-        if self.team.local_rank == 0 and Path(self.scratch).is_dir():
-            for path in Path(self.scratch).iterdir():
+        if self.team.local_rank == 0 and Path(self.place.scratch).is_dir():
+            for path in Path(self.place.scratch).iterdir():
                 if PARTIAL.match(path.name):
                     path.unlink()
         self.team.agree(None, self.team.control)  # nobody writes before it is tidy

@@ -4,7 +4,7 @@ import contextlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,19 +21,38 @@ from llmops_train.checkpoint.team import Team
 
 Tensors = dict[str, torch.Tensor]
 
+PART_BYTES = 64 * 2**20
 
-def write_checkpoint(folder: str, request: str, progress: Progress, pieces: list[Piece], values: Tensors, team: Team, scratch: str) -> str:
+
+@dataclass(frozen=True)
+class Place:
+    """Where checkpoints go."""
+
+    folder: str
+    """On a disk that all nodes see, or `s3://`."""
+    scratch: str
+    """On each node's own disk, for files on their way to S3."""
+    part_bytes: int = PART_BYTES
+    """Of a part of an upload."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether it is no disk."""
+        return bool(urlsplit(self.folder).scheme)
+
+
+def write_checkpoint(place: Place, request: str, progress: Progress, pieces: list[Piece], values: Tensors, team: Team) -> str:
     """Writes this process's pieces together with the others', and returns the URI that completes the checkpoint.
 
-    On a disk, every process writes its own file below `folder`. Before S3, processes write to their node's disk (`scratch`), and one
+    On a disk, every process writes its own file below the folder. Before S3, processes write to their node's disk, and one
     of them uploads a single object for the node. The file of the first process or node has the manifest and comes last, so that a
     checkpoint is complete when that file exists. Raises LlmopsError on every process when one fails; nothing half-written stays.
     """
-    remote = bool(urlsplit(folder).scheme)
+    folder, remote = place.folder, place.remote
     parts = [Part(piece.name, piece.box, f"{team.rank}:{piece.name}") for piece in pieces]
     tensors = {part.key: values[part.name] for part in parts}
     if remote and team.local_size > 1:
-        tensors = merge_node(progress.step, tensors, parts, team, scratch)
+        tensors = merge_node(progress.step, tensors, parts, team, place.scratch)
         node = slice(team.rank - team.local_rank, team.rank - team.local_rank + team.local_size)
         parts = [part for member in team.gather(parts, team.background)[node] for part in member]
         leads, kind, number = team.local_rank == 0, "node", team.node
@@ -43,9 +62,7 @@ def write_checkpoint(folder: str, request: str, progress: Progress, pieces: list
     file, mine, error = None, [], None
     if leads and team.rank != 0:
         try:
-            file = write_file(
-                folder, tensors, {}, lambda digest: companion_name(progress.step, kind, number, digest), progress.step, scratch
-            )
+            file = write_file(place, tensors, {}, lambda digest: companion_name(progress.step, kind, number, digest), progress.step)
             mine = [replace(part, file=file.name) for part in parts]
         except LlmopsError as failure:
             error = str(failure)
@@ -58,9 +75,7 @@ def write_checkpoint(folder: str, request: str, progress: Progress, pieces: list
         manifest = Manifest(request, progress, all_parts, [file for file, _, _ in others if file is not None], team.size)
         try:
             check_shared(folder, manifest, remote)
-            commit = write_file(
-                folder, tensors, manifest.metadata(), lambda digest: commit_name(progress.step, digest), progress.step, scratch
-            )
+            commit = write_file(place, tensors, manifest.metadata(), lambda digest: commit_name(progress.step, digest), progress.step)
             uri = join(folder, commit.name)
         except LlmopsError as failure:
             error = str(failure)
@@ -90,21 +105,20 @@ def merge_node(step: int, tensors: Tensors, parts: list[Part], team: Team, scrat
     return merged
 
 
-def write_file(folder: str, tensors: Tensors, metadata: dict[str, str], name_of: Callable[[str], str], step: int, scratch: str) -> File:
+def write_file(place: Place, tensors: Tensors, metadata: dict[str, str], name_of: Callable[[str], str], step: int) -> File:
     """Writes one file under the name its digest gives, and lets it appear at once. Raises LlmopsError when there is no room."""
-    remote = bool(urlsplit(folder).scheme)
-    with partial_file(scratch if remote else folder, step) as path:
+    with partial_file(place.scratch if place.remote else place.folder, step) as path:
         save(path, tensors, metadata)
         digest, size = sha256(path), path.stat().st_size
         name = name_of(digest)
-        target = join(folder, name)
-        if remote:
+        target = join(place.folder, name)
+        if place.remote:
             from llmops_train.checkpoint.s3 import upload
 
-            upload(path, target)
+            upload(path, target, place.part_bytes)
         else:
             os.replace(path, target)
-            sync(Path(folder))
+            sync(Path(place.folder))
     return File(name, size, digest)
 
 
