@@ -1,16 +1,8 @@
 """MLflow away for a while: nothing recorded is lost or doubled, and the job does not wait."""
 
-import http.client
 import json
-import os
-import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -19,6 +11,7 @@ from llmops_shared.config import Tracking
 from llmops_shared.errors import LlmopsError
 from llmops_shared.outbox import Outbox
 from llmops_shared.tracking import tracked
+from support.mlflow_server import Way, mlflow_server
 
 
 class AwayError(OSError):
@@ -61,82 +54,15 @@ def test_a_refusal_and_an_endless_absence_end_the_job_with_a_message() -> None:
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """Port of MLflow's own server over a database."""
-    folder = tmp_path_factory.mktemp("server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    argv = [sys.executable, "-m", "mlflow", "server", "--workers", "1", "--host", "127.0.0.1", "--port", str(port)]
-    argv += ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "artifacts")]
-    with (folder / "server.log").open("ab") as log:
-        process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-    try:
-        wait_until_it_answers(port, process)
+    with mlflow_server(tmp_path_factory.mktemp("server")) as port:
         yield port
-    finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-
-
-def wait_until_it_answers(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 500
-    while time.monotonic() < deadline:
-        assert process.poll() is None
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    pytest.fail("the server of MLflow does not start")
-
-
-class Way:
-    """The way to the server: open, closed, or one on which answers are lost."""
-
-    def __init__(self, port: int) -> None:
-        self.state = "open"
-        self.lost = 0
-        way = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def forward(self) -> None:
-                body = self.rfile.read(int(self.headers.get("content-length") or 0))
-                if way.state == "closed":
-                    self.close_connection = True
-                    return
-                onward = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
-                onward.request(self.command, self.path, body, {**dict(self.headers), "host": f"127.0.0.1:{port}"})
-                answer = onward.getresponse()
-                content = answer.read()
-                onward.close()
-                if way.state == "lossy" and self.command == "POST":
-                    way.lost += 1
-                    self.close_connection = True
-                    return
-                self.send_response(answer.status)
-                self.send_header("content-type", answer.getheader("content-type", "application/json"))
-                self.send_header("content-length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
-
-            do_GET = do_POST = do_PUT = do_PATCH = forward  # noqa: N815 - names of the standard library
-
-            def log_message(self, *arguments: object) -> None:
-                return None
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.uri = f"http://127.0.0.1:{self.server.server_address[1]}"
-        threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
 
 
 @pytest.fixture
 def way(server: int) -> Iterator[Way]:
     way = Way(server)
     yield way
-    way.server.shutdown()
-    way.server.server_close()
+    way.close()
 
 
 @pytest.mark.slow
