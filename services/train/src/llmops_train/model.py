@@ -1,5 +1,7 @@
 """Models and tokenizers: made, loaded, saved. Only safetensors are read, and no code of a model repository ever runs."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +96,22 @@ def load_directory(folder: Path) -> "PreTrainedModel":
 def save_model(model: "PreTrainedModel", folder: Path) -> None:
     """Writes a full model directory, as safetensors."""
     silence()
-    model.save_pretrained(folder)
+    with taking_deepspeed_for_absent():
+        model.save_pretrained(folder)
+
+
+@contextmanager
+def taking_deepspeed_for_absent() -> Iterator[None]:
+    """Within it, accelerate does not look whether a model is one of DeepSpeed's engines, for which it imports DeepSpeed (3 s) where that is
+    installed; what is saved here never is."""
+    from accelerate.utils import other
+
+    known = other.is_deepspeed_available
+    other.is_deepspeed_available = lambda: False
+    try:
+        yield
+    finally:
+        other.is_deepspeed_available = known
 
 
 def silence() -> None:
