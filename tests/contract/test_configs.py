@@ -24,7 +24,10 @@ def test_a_shipped_config_opens_with_the_command_that_runs_it(path):
     load_config(verb.config, str(path), [word for word in argv[2:] if "=" in word])
 
 
-def test_the_loop_uses_every_shipped_config(tmp_path):
-    used = {word for step in steps(tmp_path) for word in step.argv if word.endswith(".yaml")}
+def test_the_loop_or_a_service_s_page_uses_every_shipped_config(tmp_path):
+    looped = {word for step in steps(tmp_path) for word in step.argv if word.endswith(".yaml")}
+    pages = "".join(page.read_text(encoding="utf-8") for page in REPOSITORY.glob("services/*/README.md"))
+    shipped = {str(path.relative_to(REPOSITORY)) for path in CONFIGS}
 
-    assert used == {str(path.relative_to(REPOSITORY)) for path in CONFIGS}
+    assert looped <= shipped
+    assert [path for path in sorted(shipped - looped) if f"--config {path}" not in pages] == []

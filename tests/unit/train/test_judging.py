@@ -21,6 +21,7 @@ from llmops_train.judging.run import judge_pair
 from llmops_train.judging.verdict import NoVerdictError, read_choice, read_score
 from llmops_train.metrics.resampling import interval
 from llmops_train.metrics.scores import make_scores
+from support.tiny_package import package_copy
 from unit.train.served import chat_reply, serve
 
 FENCE = re.compile(r"<<<(answer [AB]) ([0-9a-f]{16})>>>\n(.*?)\n<<<end of \1 \2>>>", re.DOTALL)
@@ -129,6 +130,7 @@ def test_a_win_is_what_both_orders_say() -> None:
     assert judge_pair(lambda prompt: "I like both", "q", "x", "y", "r")["outcome"] is None
 
 
+@pytest.mark.slow
 def test_published_win_rates_come_out(test_data: Path) -> None:
     folder = test_data / "judge-alpacaeval-preferences"
     with gzip.open(folder / "preferences.jsonl.gz", "rt") as file:
@@ -197,6 +199,7 @@ def test_a_judge_scores_by_a_rubric(tmp_path: Path) -> None:
     assert {item.name: item.value for item in read_document(f"{tmp_path}/o", Report).measurements}["judge_score"] == 4
 
 
+@pytest.mark.slow
 def test_a_judge_that_is_missing_or_babbles_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with serve(lambda path, body: (200, chat_reply("Answer A, I think"))) as url:
         words = [predictions(tmp_path), "judge.kind=openai", f"judge.url={url}", "judge.concurrency=1"]
@@ -241,18 +244,22 @@ def test_a_package_of_ours_can_be_asked(tmp_path: Path, fluent: str, capsys: pyt
     assert "takes 128 tokens, but prompt and verdict need" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_model_on_this_machine_judges(tmp_path: Path, fluent: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Its weights are written by hand: whatever is asked, it says one verdict, a single token, and ends."""
     said = '{"score": 4, "reason": "fine"}'
     for folder, token in (("judge", said), ("babbler", f"Sure! {said}")):
         write_judge(tmp_path / folder, f"{fluent}/model", token)
+    package_copy(tmp_path / "judge", tmp_path / "package", num_parameters=1, context=4096)
     words = ["evaluate", predictions(tmp_path), "judge.kind=package", "judge.mode=rubric", "judge.max_tokens=16"]
 
     assert main([*words, f"judge.model={tmp_path}/judge", f"out={tmp_path}/o"]) == 0
+    assert main([*words, f"judge.model={tmp_path}/package", f"out={tmp_path}/q"]) == 0
     assert main([*words, f"judge.model={tmp_path}/babbler", f"out={tmp_path}/p"]) == 2
 
-    figures = {item.name: item for item in read_document(f"{tmp_path}/o", Report).measurements}
-    assert figures["judge_score"].value == 4 and figures["judge_score"].num_rows == 30
+    for out in ("o", "q"):  # a plain model directory, and a package
+        figures = {item.name: item for item in read_document(f"{tmp_path}/{out}", Report).measurements}
+        assert figures["judge_score"].value == 4 and figures["judge_score"].num_rows == 30
     assert "gave no verdict in the form asked for" in capsys.readouterr().err
 
 
@@ -280,6 +287,7 @@ def write_judge(folder: Path, tokenizer_folder: str, said: str) -> None:
     tokenizer.save_pretrained(folder)
 
 
+@pytest.mark.slow
 def test_people_see_what_the_judge_is_unsure_of_and_a_random_share(tmp_path: Path) -> None:
     queue = SqliteQueue(str(tmp_path / "q.db"))
     with serve(judge_server) as url:
