@@ -1,4 +1,4 @@
-"""`llmops-serve replay`: prompts of datasets, sent by the openai client."""
+"""`llmops-serve replay`: prompts of datasets, or a recording of traffic, sent by the openai client."""
 
 import json
 from pathlib import Path
@@ -154,3 +154,56 @@ def test_a_server_is_started_and_its_log_is_complete_at_the_end(packages, endpoi
         ]
         assert {one.request_id for one in mine} >= {f"plain-{row_id}" for row_id in ids}
         assert {one.metadata["window"] for one in mine} == {"plain"}
+
+
+TRACE = """TIMESTAMP,ContextTokens,GeneratedTokens
+2023-11-16 18:17:03.9799600,4808,10
+2023-11-16 18:17:04.0319600,20,2
+2023-11-16 18:17:05.9799600,30,3
+"""
+
+
+def replay_traffic(folder, *words):
+    return main(["replay", f"out={folder}/replay", *words])
+
+
+def test_a_recording_is_sent_when_it_came_and_as_long_as_it_was(url, tmp_path):
+    (tmp_path / "trace.csv").write_text(TRACE)
+
+    assert replay_traffic(tmp_path, f"url={url}", f"traffic={tmp_path}/trace.csv", "speed=4", "name=azure") == 0
+
+    report = read_document(str(tmp_path / "replay"), Report)
+    found = figures(report)
+    assert (found["traffic.requests"].value, found["traffic.errors"].value, found["traffic.cut"].value) == (3, 0, 1)
+    assert {"traffic.latency_p50", "traffic.latency_p99", "traffic.first_token_p99", "traffic.late_p99"} <= found.keys()
+    rows = [json.loads(line) for line in (tmp_path / "replay" / "rows.jsonl").read_text().splitlines()]
+    assert [row["num_tokens"] for row in rows] == [10, 2, 3]
+    assert rows[0]["num_prompt_tokens"] > rows[2]["num_prompt_tokens"] > 0
+    assert found["answers_per_second"].value < 3 / 0.5  # two seconds, four times as fast
+    assert all(row["late_ms"] >= 0 for row in rows)
+    assert report.reasons[1] == "1 requests were longer than the server takes, and were cut."
+
+
+@pytest.mark.parametrize(
+    ("trace", "words", "message"),
+    [
+        ("a,b\n1,2\n", [], "lacks the column TIMESTAMP (has a, b)"),
+        (TRACE, ["traffic_skip=3"], "has no more than 3 requests"),
+        (TRACE.replace("20,2", "many,2"), [], "trace.csv, line 3: invalid literal"),
+        (TRACE, ["prompts.plain.dataset=x"], "give either prompts.NAME.dataset= or traffic="),
+    ],
+)
+def test_a_recording_that_cannot_be_sent_is_refused(tmp_path, trace, words, message, capsys):
+    (tmp_path / "trace.csv").write_text(trace)
+
+    assert replay_traffic(tmp_path, "url=http://127.0.0.1:9", f"traffic={tmp_path}/trace.csv", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_real_traffic_is_sent(url, tmp_path, test_data):
+    trace = test_data / "traffic-azure-llm" / "AzureLLMInferenceTrace_code.csv.gz"
+
+    assert replay_traffic(tmp_path, f"url={url}", f"traffic={trace}", "speed=20", "traffic_skip=100", "traffic_limit=30") == 0
+
+    found = figures(read_document(str(tmp_path / "replay"), Report))
+    assert (found["traffic.requests"].value, found["traffic.errors"].value) == (30, 0)

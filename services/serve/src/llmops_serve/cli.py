@@ -140,7 +140,7 @@ VERBS: list[Verb[Any]] = [
     Verb("key", "make an API key, show it once and keep its digest", KeyConfig, key),
     Verb("run", "serve an Endpoint document over HTTP until SIGTERM", RunConfig, run),
     Verb("idle", "list SageMaker endpoints nobody asks, with their cost; --yes stops them", IdleConfig, idle, rehearse=rehearse_idle),
-    Verb("replay", "send the prompts of datasets to an endpoint and write a Report", ReplayConfig, replay),
+    Verb("replay", "send the prompts of datasets, or a recording of traffic, to an endpoint and write a Report", ReplayConfig, replay),
 ]
 
 

@@ -42,22 +42,28 @@ class Result:
     latency_ms: float = 0.0
     first_token_ms: float | None = None
     chunk_ids: list[str] = field(default_factory=list)
+    num_prompt_tokens: int = 0
+    late_ms: float = 0.0
+    """How much later it was sent than it was due; 0 for one that was sent when there was room."""
     error: str | None = None
 
 
-def send_all(url: str, requests: Sequence[Request], concurrency: int, timeout_s: float) -> list[Result]:
-    """Sends all requests, so many at a time, in their order; the results have the same order.
+def send_all(
+    url: str, requests: Sequence[Request], concurrency: int, timeout_s: float, due_s: Sequence[float] | None = None
+) -> list[Result]:
+    """Sends all requests in their order: so many at a time, or each when it is due, in seconds from now.
 
-    Raises LlmopsError when there is no server at the URL.
+    The results have the same order. Raises LlmopsError when there is no server at the URL.
     """
-    return asyncio.run(_send_all(url, requests, concurrency, timeout_s))
+    return asyncio.run(_send_all(url, requests, concurrency, timeout_s, due_s))
 
 
-async def _send_all(url: str, requests: Sequence[Request], concurrency: int, timeout_s: float) -> list[Result]:
+async def _send_all(
+    url: str, requests: Sequence[Request], concurrency: int, timeout_s: float, due_s: Sequence[float] | None
+) -> list[Result]:
     from openai import APIError, AsyncOpenAI
 
     results = [Result(request) for request in requests]
-    waiting = iter(results)
     # no retries: a failed request is a finding of the replay, not something to hide
     async with AsyncOpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, timeout=timeout_s) as client:
         try:
@@ -69,8 +75,12 @@ async def _send_all(url: str, requests: Sequence[Request], concurrency: int, tim
         progress = asyncio.create_task(report_progress(results))
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):
-                    group.create_task(ask_each(client, model, waiting))
+                if due_s is not None:
+                    await ask_when_due(client, model, results, due_s, group)
+                else:
+                    waiting = iter(results)
+                    for _ in range(concurrency):
+                        group.create_task(ask_each(client, model, waiting))
         finally:
             progress.cancel()
     return results
@@ -80,6 +90,17 @@ async def ask_each(client: "AsyncOpenAI", model: str, waiting: Iterable[Result])
     """Takes requests until there are none left."""
     for result in waiting:
         await ask(client, model, result)
+
+
+async def ask_when_due(
+    client: "AsyncOpenAI", model: str, results: Sequence[Result], due_s: Sequence[float], group: asyncio.TaskGroup
+) -> None:
+    """Sends each request at its time, whatever became of those before it."""
+    started = time.perf_counter()
+    for result, due in zip(results, due_s, strict=True):
+        await asyncio.sleep(max(0.0, started + due - time.perf_counter()))
+        result.late_ms = (time.perf_counter() - started - due) * 1000
+        group.create_task(ask(client, model, result))
 
 
 async def ask(client: "AsyncOpenAI", model: str, result: Result) -> None:
@@ -105,6 +126,7 @@ async def ask(client: "AsyncOpenAI", model: str, result: Result) -> None:
                 result.chunk_ids = [one["chunk_id"] for one in (chunk.model_extra or {}).get("retrieval", {}).get("chunks", [])]
             if chunk.usage is not None:
                 result.num_tokens = chunk.usage.completion_tokens
+                result.num_prompt_tokens = chunk.usage.prompt_tokens
             for choice in chunk.choices:
                 result.response += choice.delta.content or ""
                 result.finish_reason = choice.finish_reason or result.finish_reason

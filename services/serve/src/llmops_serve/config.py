@@ -74,7 +74,7 @@ class Prompts(Config):
 
 
 class ReplayConfig(JobConfig):
-    """Prompts of datasets, sent to an endpoint by the `openai` client."""
+    """Prompts of datasets, or a recording of traffic, sent to an endpoint by the `openai` client."""
 
     name: str = Field(default="replay", min_length=1)
     """Name of the report, as it appears in MLflow."""
@@ -82,10 +82,19 @@ class ReplayConfig(JobConfig):
     """Endpoint document, or its folder: a server is started for it and stopped at the end. Give this or `url`."""
     url: str | None = Field(default=None, pattern=r"^https?://")
     """A running server, such as `http://127.0.0.1:8080`. Give this or `endpoint`."""
-    prompts: dict[str, Prompts] = Field(min_length=1)
+    prompts: dict[str, Prompts] = Field(default={})
     """By name of the window: `prompts.in_domain.dataset=build/loop/chat`; keys are dataset, split, limit, retrieval, max_tokens."""
+    traffic: str | None = Field(default=None, min_length=1)
+    """A recording in place of prompts: a CSV file, compressed or not, with the columns of Azure's public traces, TIMESTAMP, ContextTokens
+    and GeneratedTokens. Requests are sent when they came, with prompts and answers as long as they were."""
+    speed: float = Field(default=1, gt=0)
+    """How many times as fast as it was recorded `traffic` is sent."""
+    traffic_skip: int = Field(default=0, ge=0)
+    """Requests left out at the beginning of `traffic`."""
+    traffic_limit: int = Field(default=1000, ge=1)
+    """Requests of `traffic` that are sent."""
     concurrency: int = Field(default=8, ge=1)
-    """Requests under way at a time."""
+    """Requests under way at a time; those of `traffic` come when they came."""
     timeout_s: float = Field(default=120, gt=0)
     """Time one request may take before it counts as an error."""
     server_threads: int = Field(default=1, ge=1)
@@ -95,4 +104,6 @@ class ReplayConfig(JobConfig):
     def _names_one_server(self) -> Self:
         if (self.endpoint is None) == (self.url is None):
             raise ValueError("give either endpoint= (a server is started) or url= (one that runs already)")
+        if bool(self.prompts) == (self.traffic is not None):
+            raise ValueError("give either prompts.NAME.dataset= or traffic=")
         return self

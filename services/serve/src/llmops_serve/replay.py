@@ -1,4 +1,4 @@
-"""`llmops-serve replay`: real traffic for an endpoint from datasets, by the client that users have."""
+"""`llmops-serve replay`: traffic for an endpoint, of datasets or of a recording, by the client that users have."""
 
 import importlib.util
 import json
@@ -12,19 +12,21 @@ from typing import NamedTuple
 from llmops_serve.client import Request, Result, send_all
 from llmops_serve.config import Prompts, ReplayConfig
 from llmops_serve.server_process import running_server
+from llmops_serve.traffic import Came, make, read_traffic
 from llmops_shared.contracts import DatasetManifest, Endpoint, Report
 from llmops_shared.contracts.report import Measurement
-from llmops_shared.documents import document_uri, fetch_part, read_document, refer, store_part, write_document
+from llmops_shared.documents import document_uri, fetch_part, read_document, refer, sha256, store_part, write_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.page import Table, render
 from llmops_shared.resume import digest_of, finished
 from llmops_shared.rows import ChatRow
-from llmops_shared.store import folder_of
+from llmops_shared.store import folder_of, store_for
 from llmops_shared.tracking import tracked
 
 logger = logging.getLogger(__name__)
 
 NUM_SHOWN = 12  # answers on the page
+TRAFFIC = "traffic"  # the window of a recording
 
 
 class Traffic(NamedTuple):
@@ -32,6 +34,8 @@ class Traffic(NamedTuple):
 
     results: list[Result]
     seconds: float
+    num_cut: int = 0
+    """Requests of a recording that were longer than the server takes."""
 
 
 def replay(config: ReplayConfig) -> Report:
@@ -41,6 +45,8 @@ def replay(config: ReplayConfig) -> Report:
     """
     began = time.time()
     inputs = {f"prompts.{window}": digest_of(prompts.dataset, DatasetManifest) for window, prompts in config.prompts.items()}
+    if config.traffic is not None:
+        inputs["traffic"] = sha256(store_for(config.traffic).read(config.traffic))
     if config.endpoint is not None:
         inputs["endpoint"] = digest_of(config.endpoint, Endpoint)
     if kept := finished(config, Report, inputs):
@@ -48,8 +54,8 @@ def replay(config: ReplayConfig) -> Report:
 
     if importlib.util.find_spec("openai") is None:
         raise LlmopsError("replay sends requests with the openai client, which is not installed; install llmops-serve[replay]")
-    requests = [request for window, prompts in config.prompts.items() for request in read_prompts(window, prompts)]
-    traffic = send(config, requests)
+    traffic = send(config)
+    requests = [result.request for result in traffic.results]
     failed = [result for result in traffic.results if result.error is not None]
     for result in failed[:3]:
         logger.warning("%s failed: %s", result.request.request_id, result.error)
@@ -78,7 +84,10 @@ def replay(config: ReplayConfig) -> Report:
         subjects=subjects,
         measurements=measurements,
         verdict=None,
-        reasons=[f"{len(failed)} of {len(requests)} requests failed." if failed else f"All {len(requests)} requests were answered."],
+        reasons=[
+            f"{len(failed)} of {len(requests)} requests failed." if failed else f"All {len(requests)} requests were answered.",
+            *([f"{traffic.num_cut} requests were longer than the server takes, and were cut."] if traffic.num_cut else []),
+        ],
         parts={"html": html, "rows": rows},
         mlflow_run_id=run.run_id,
     )
@@ -120,23 +129,30 @@ def read_prompts(window: str, prompts: Prompts) -> list[Request]:
     ]
 
 
-def send(config: ReplayConfig, requests: Sequence[Request]) -> Traffic:
+def send(config: ReplayConfig) -> Traffic:
     """Sends the requests to the running server, or to one that is started and stopped here."""
+    requests = [request for window, prompts in config.prompts.items() for request in read_prompts(window, prompts)]
+    came = read_traffic(config) if config.traffic is not None else []
     if config.url is not None:
-        return timed(config, config.url.rstrip("/"), requests)
+        return timed(config, config.url.rstrip("/"), requests, came)
     assert config.endpoint is not None
     with running_server(config.endpoint, config.server_threads) as url:
-        return timed(config, url, requests)
+        return timed(config, url, requests, came)
 
 
-def timed(config: ReplayConfig, url: str, requests: Sequence[Request]) -> Traffic:
+def timed(config: ReplayConfig, url: str, requests: list[Request], came: list[Came]) -> Traffic:
     """Sends the requests and takes the time."""
-    logger.info("sending %d requests, %d at a time", len(requests), config.concurrency)
+    due_s, num_cut = None, 0
+    if config.traffic is not None:
+        requests, due_s, num_cut = make(TRAFFIC, came, config.speed, url)
+        logger.info("sending %d requests over %.0f s, as they came", len(requests), due_s[-1])
+    else:
+        logger.info("sending %d requests, %d at a time", len(requests), config.concurrency)
     started = time.perf_counter()
-    results = send_all(url, requests, config.concurrency, config.timeout_s)
+    results = send_all(url, requests, config.concurrency, config.timeout_s, due_s)
     seconds = time.perf_counter() - started
     logger.info("%d requests in %.1f s", len(requests), seconds)
-    return Traffic(results, seconds)
+    return Traffic(results, seconds, num_cut)
 
 
 def measure(config: ReplayConfig, traffic: Traffic) -> list[Measurement]:
@@ -156,7 +172,7 @@ def measure(config: ReplayConfig, traffic: Traffic) -> list[Measurement]:
         )
 
     measurements = []
-    for window in config.prompts:
+    for window in [*config.prompts, *([TRAFFIC] if config.traffic else [])]:
         results = [result for result in traffic.results if result.request.window == window]
         answered = [result for result in results if result.error is None]
         measurements += [count(f"{window}.requests", len(results), len(results), "neither")]
@@ -166,6 +182,16 @@ def measure(config: ReplayConfig, traffic: Traffic) -> list[Measurement]:
             first = [result.first_token_ms for result in answered if result.first_token_ms is not None]
             measurements += [quantile(f"{window}.latency_p50", latencies, 0.5), quantile(f"{window}.latency_p95", latencies, 0.95)]
             measurements += [quantile(f"{window}.first_token_p50", first, 0.5)]
+        if window == TRAFFIC and answered:
+            measurements += [quantile(f"{window}.latency_p99", latencies, 0.99), quantile(f"{window}.first_token_p99", first, 0.99)]
+            late = [result.late_ms for result in results]  # of this program, not of the server: what it measured is worth less for it
+            measurements += [quantile(f"{window}.late_p50", late, 0.5), quantile(f"{window}.late_p99", late, 0.99)]
+            measurements.append(count(f"{window}.cut", traffic.num_cut, len(results), "neither"))
+            for name, number in (
+                ("prompt_tokens", sum(result.num_prompt_tokens for result in answered)),
+                ("answer_tokens", sum(result.num_tokens for result in answered)),
+            ):
+                measurements.append(count(f"{window}.{name}", number, len(answered), "neither", "tokens"))
     answered = [result for result in traffic.results if result.error is None]
     for name, number, unit in (
         ("answers_per_second", len(answered), "answers/s"),
@@ -196,6 +222,8 @@ def as_row(result: Result) -> dict[str, object]:
         "num_tokens": result.num_tokens,
         "latency_ms": result.latency_ms,
         "first_token_ms": result.first_token_ms,
+        "num_prompt_tokens": result.num_prompt_tokens,
+        "late_ms": result.late_ms,
         "chunk_ids": result.chunk_ids,
         "error": result.error,
     }
@@ -223,5 +251,6 @@ def make_page(config: ReplayConfig, traffic: Traffic, measurements: Sequence[Mea
     if failed := [result for result in traffic.results if result.error is not None]:
         rows = [[result.request.request_id, str(result.error)] for result in failed[:NUM_SHOWN]]
         tables.append(Table(f"Failed requests ({len(failed)})", ["Request", "Error"], rows))
-    summary = f"{len(traffic.results)} requests, {config.concurrency} at a time, to {config.endpoint or config.url}"
+    how = f"{config.concurrency} at a time" if config.traffic is None else f"{config.speed:g} times as fast as they came"
+    summary = f"{len(traffic.results)} requests, {how}, to {config.endpoint or config.url}"
     return render(config.name, summary, measurements, tables=tables)
