@@ -76,7 +76,7 @@ def test_what_the_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert out == ""
     assert "/no/such/dataset/dataset.json: there is no such DatasetManifest" in log
-    assert "cannot do what was asked; its message is above" in log
+    assert "process 0: /no/such/dataset/dataset.json: there is no such DatasetManifest" in log  # the last word, which SageMaker shows
     assert "starting all again" not in log
 
 

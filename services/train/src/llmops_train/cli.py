@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from llmops_shared.command import Verb, run_command
+from llmops_shared.errors import LlmopsError
 from llmops_train.config import PackageConfig, TrainConfig
 from llmops_train.container_config import ContainerConfig
 from llmops_train.doctor_config import DoctorConfig
@@ -36,6 +37,11 @@ def train(config: TrainConfig) -> "TrainingRun | None":
     except Interrupted as interrupted:
         print(f"llmops-train run: {interrupted}", file=sys.stderr)
         return None
+    except LlmopsError as error:
+        from llmops_train.launchers.local import leave_reason
+
+        leave_reason(error, os.environ)
+        raise
 
 
 def rehearse(config: TrainConfig) -> dict[str, Any]:

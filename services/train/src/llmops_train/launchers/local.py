@@ -5,7 +5,8 @@ import logging
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,8 @@ def run_elastic(command: list[str], launch: LaunchConfig, processes: int, scratc
         except ChildFailedError as error:
             rank, failure = error.get_first_failure()
             if failure.exitcode in (USER_ERROR, VERDICT_NO) or attempt == attempts:
-                raise explain(rank, failure.exitcode, attempt) from error
+                said = failure.message if Path(failure.error_file).is_file() else None
+                raise explain(rank, failure.exitcode, attempt, said) from error
             logger.warning("process %d ended with %s; starting all again (%d of %d)", rank, named(failure.exitcode), attempt, attempts - 1)
 
 
@@ -99,10 +101,18 @@ def passing_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def explain(rank: int, code: int, attempts: int) -> LlmopsError:
-    """The error of the process that failed first."""
+def leave_reason(error: LlmopsError, environment: Mapping[str, str]) -> None:
+    """Tells torchrun's agent, where one has started this process, why it ends."""
+    if place := environment.get("TORCHELASTIC_ERROR_FILE"):
+        Path(place).write_text(json.dumps({"message": str(error), "timestamp": int(time.time())}))
+
+
+def explain(rank: int, code: int, attempts: int, said: str | None) -> LlmopsError:
+    """The error of the process that failed first; `said`: its own last word."""
     if code == VERDICT_NO:
         return VerdictNo(f"process {rank} says no; its message is above")
+    if code == USER_ERROR and said:
+        return LlmopsError(f"process {rank}: {said}")
     if code == USER_ERROR:
         return LlmopsError(f"process {rank} cannot do what was asked; its message is above")
     tries = f"{attempts} time{'s' if attempts > 1 else ''}"
