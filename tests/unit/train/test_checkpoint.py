@@ -115,6 +115,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_two_processes_has_a_file_of_each_and_its_tensors_once(two_checkpoints: Path) -> None:
     opened = newest(str(two_checkpoints), "request", Team())
 
@@ -124,6 +125,7 @@ def test_a_checkpoint_of_two_processes_has_a_file_of_each_and_its_tensors_once(t
     assert {bool(part.file) for part in opened.manifest.parts} == {True, False}
 
 
+@pytest.mark.slow
 def test_any_flipped_byte_is_found_and_named_and_the_checkpoint_before_is_used(
     two_checkpoints: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -149,6 +151,7 @@ def test_any_flipped_byte_is_found_and_named_and_the_checkpoint_before_is_used(
     assert newest(str(two_checkpoints), "request", Team()).manifest.progress.step == 4  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_a_missing_file_is_named_and_all_damaged_is_no_start_from_nothing(
     two_checkpoints: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -257,6 +260,7 @@ def test_large_files_go_in_parts_and_the_one_that_completes_a_checkpoint_comes_l
     assert sorted(means(tmp_path)) == [1, 2]
 
 
+@pytest.mark.slow
 def test_an_upload_that_fails_takes_its_parts_back_and_leaves_the_checkpoint_before(
     s3_server: S3, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -306,6 +310,7 @@ def stored_tensors(environment: dict[str, str], uri: str, folder: Path) -> dict[
     return found
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_said_and_leaves_the_checkpoints_before(ranks: Ranks, text: str, tmp_path: Path) -> None:
     order = {"text": text, "folder": str(tmp_path / "checkpoint"), "losses": str(tmp_path / "losses"), "room_bytes": 1_300_000}
     settings = {"checkpoint_every_steps": 2, "keep_checkpoints": 8}

@@ -37,6 +37,7 @@ def evaluate(folder: Path, name: str, *words: str, share_right: float = 0.8, **m
     return main(["evaluate", f"predictions={predictions}", "measures=[exact_match, squad_f1, bleu]", f"out={out}", *words]), out
 
 
+@pytest.mark.slow
 def test_a_system_against_itself_is_no_different_in_95_percent_of_200_resamples() -> None:
     """Two samples of answers of one system, which does not always answer the same."""
     draw = np.random.default_rng(7)
@@ -56,6 +57,7 @@ def test_a_system_against_itself_is_no_different_in_95_percent_of_200_resamples(
     assert verdicts.count("no_difference") >= 190, verdicts.count("no_difference")
 
 
+@pytest.mark.slow
 def test_a_report_against_itself_is_no_different(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _, out = evaluate(tmp_path, "one")
     capsys.readouterr()
@@ -82,6 +84,7 @@ def test_worse_exits_with_3_and_better_with_0(tmp_path: Path) -> None:
     assert main(["compare", good, bad, f"out={tmp_path}/down"]) == 3  # kept
 
 
+@pytest.mark.slow
 def test_a_difference_without_practical_meaning_does_not_count() -> None:
     ids = [str(number) for number in range(500)]
     base = np.random.default_rng(0).random(500)
@@ -100,6 +103,7 @@ def test_few_rows_are_not_enough(tmp_path: Path) -> None:
     assert read_document(f"{tmp_path}/c", Report).verdict == "not_enough_data"
 
 
+@pytest.mark.slow
 def test_a_baseline_and_thresholds_decide_at_once(tmp_path: Path) -> None:
     _, good = evaluate(tmp_path, "good")
 
@@ -112,6 +116,7 @@ def test_a_baseline_and_thresholds_decide_at_once(tmp_path: Path) -> None:
     assert "misses the threshold of at least 0.95" in read_document(str(tmp_path / "missed"), Report).reasons[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -8,13 +8,14 @@ from llmops_shared.config import load_config
 from llmops_shared.errors import LlmopsError
 from llmops_train.cli import main
 from llmops_train.config import TrainConfig
-from llmops_train.evaluation.config import EvaluateConfig
+from llmops_train.evaluation.config import CompareConfig, EvaluateConfig
 
 CONFIGS = Path(__file__).parents[3] / "services" / "train" / "configs"
 GIVEN = {
     "pretrain.yaml": (TrainConfig, ["dataset=d", "out=o"]),
     "lora.yaml": (TrainConfig, ["dataset=d", "model=m", "out=o"]),
     "evaluate.yaml": (EvaluateConfig, ["run=r", "dataset=d", "out=o"]),
+    "compare.yaml": (CompareConfig, ["baseline=b", "candidate=c", "out=o"]),
 }
 
 

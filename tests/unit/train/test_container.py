@@ -81,6 +81,7 @@ def test_a_host_of_another_kind_feeds_the_one_that_trains(text: str, alone: Trai
     assert list((roots["algo-2"] / "checkpoints").iterdir()) == []  # used, and empty once the run is finished
 
 
+@pytest.mark.slow
 def test_a_failure_is_left_where_sagemaker_shows_it(tmp_path: Path) -> None:
     root = opt_ml(
         tmp_path, "algo-1", {"workers": ["algo-1"]}, {"name": "x", "method": "pretrain", "dataset": "/no/such", "max_steps": 1, "hidden": 3}
@@ -96,6 +97,7 @@ def test_a_failure_is_left_where_sagemaker_shows_it(tmp_path: Path) -> None:
     assert "Traceback" not in log
 
 
+@pytest.mark.slow
 def test_efa_that_is_required_and_missing_stops_the_job_at_once(text: str, tmp_path: Path) -> None:
     if Path("/sys/class/infiniband").exists():
         pytest.skip("needs a machine without EFA")

@@ -67,6 +67,7 @@ def test_the_dockerfile_passes_hadolint() -> None:
     assert ran.stdout == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "found"),
     [
@@ -117,6 +118,7 @@ def test_an_image_is_linted_from_inside(tmp_path: Path) -> None:
     assert "NCCL 2.27.5 with EFA installer 1.28.0" in found[0].problem
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("before", "after", "found"),
     [
@@ -151,6 +153,7 @@ def test_efa_devices_are_counted(tmp_path: Path) -> None:
     assert check_log("", "log")[0].check == "nccl_log"
 
 
+@pytest.mark.slow
 def test_this_host_is_measured(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code, report = run(capsys, f"disk={tmp_path}", "disk_free_gb=0.001", "disk_at_least_mb_per_s=0.001")
     assert (code, report["measurements"][0]["unit"]) == (0, "MB/s")

@@ -51,6 +51,7 @@ def likelihood(model: Any, ids: np.ndarray, learnt: np.ndarray) -> float:
     return float(each[torch.tensor(learnt[1:] > 0)].sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lora", [{"rank": 4}, None])
 def test_the_loss_of_packed_pairs_is_the_textbooks_of_each_pair(
     lora: dict[str, int] | None, preferences: str, pretrained: str, text: str

@@ -45,6 +45,7 @@ def test_an_endpoint_is_judged_by_its_answers(tmp_path: Path, chat: str, route: 
     assert "It raises ValueError." in (tmp_path / "out" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_stopped_evaluation_goes_on_without_asking_twice(tmp_path: Path, chat: str, capsys: pytest.CaptureFixture[str]) -> None:
     asked: list[str] = []
     broken = threading.Event()
@@ -76,6 +77,7 @@ def test_a_stopped_evaluation_goes_on_without_asking_twice(tmp_path: Path, chat:
     assert list((tmp_path / "out").glob("progress-*")) == []
 
 
+@pytest.mark.slow
 def test_a_busy_server_is_asked_again_and_one_that_is_not_there_is_named(
     tmp_path: Path, chat: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -92,6 +94,7 @@ def test_a_busy_server_is_asked_again_and_one_that_is_not_there_is_named(
     assert "does not answer" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_answers_are_scored_while_the_next_are_generated(tmp_path: Path) -> None:
     """Generating and scoring take 0.05 s a batch each: one after the other eight batches took 0.8 s."""
     questions = [Question(str(number), "k", f"q{number}", "r", (), ()) for number in range(8)]
@@ -111,6 +114,7 @@ def test_answers_are_scored_while_the_next_are_generated(tmp_path: Path) -> None
     assert list(answered.scores["m"].row_ids) == [str(number) for number in range(8)]
 
 
+@pytest.mark.slow
 def test_answers_of_an_earlier_report_are_reused(tmp_path: Path, chat: str) -> None:
     with serve(lambda path, body: (200, chat_reply("It raises ValueError."))) as url:
         shared = ["evaluate", f"endpoint.url={url}", f"dataset={chat}", "limit=6", "endpoint.num_retries=0"]
@@ -122,6 +126,7 @@ def test_answers_of_an_earlier_report_are_reused(tmp_path: Path, chat: str) -> N
     assert {item.name: item.value for item in first.measurements}["rouge_l"] == second.measurements[0].value
 
 
+@pytest.mark.slow
 def test_extra_measures_of_a_model(tmp_path: Path, fluent: str, chat: str) -> None:
     from llmops_train.evaluate import evaluate
 
@@ -140,6 +145,7 @@ def test_extra_measures_of_a_model(tmp_path: Path, fluent: str, chat: str) -> No
     assert figures["rouge_2"].details["contamination"] == "0 of 30 rows (0.0%)"
 
 
+@pytest.mark.slow
 def test_another_model_is_not_given_the_answers_of_the_first(tmp_path: Path, chat: str) -> None:
     with serve(lambda path, body: (200, chat_reply("x"))) as url:
         assert main(["evaluate", f"endpoint.url={url}", f"dataset={chat}", "limit=3", f"out={tmp_path}/a"]) == 0

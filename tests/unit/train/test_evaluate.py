@@ -55,6 +55,7 @@ def test_the_figures_follow_from_the_rows(tmp_path: Path, fluent: str, chat: str
     assert figures["answer_exact_match"] == pytest.approx(sum(row["answer"].split() == row["reference"].split() for row in answered) / 18)
 
 
+@pytest.mark.slow
 def test_a_package_or_a_plain_model_is_judged_as_well(tmp_path: Path, fluent: str, chat: str) -> None:
     package(PackageConfig(out=str(tmp_path / "package"), run=fluent))
     only = ["perplexity"]
@@ -72,6 +73,7 @@ def test_a_package_or_a_plain_model_is_judged_as_well(tmp_path: Path, fluent: st
     assert [report.name for report in reports] == ["tiny-evaluation", "tiny-evaluation", "model-evaluation"]
 
 
+@pytest.mark.slow
 def test_tuning_shows(tmp_path: Path, pretrained: str, tuned: str, chat: str) -> None:
     before, after = (
         evaluate(settings(str(tmp_path / name), run, chat, measures=["perplexity"])).measurements[0]
@@ -81,6 +83,7 @@ def test_tuning_shows(tmp_path: Path, pretrained: str, tuned: str, chat: str) ->
     assert after.value < 0.5 * before.value
 
 
+@pytest.mark.slow
 def test_the_likelihood_of_an_answer_is_that_of_the_model_alone(fluent: str, chat: str) -> None:
     files = open_source(identify(fluent))
     model, tokenizer = load_model(files).eval(), load_tokenizer(files.tokenizer)
@@ -108,6 +111,7 @@ def test_a_text_is_scored_in_windows(pretrained: str, text: str) -> None:
     assert windowed.nll == pytest.approx(sum(part.nll for part in parts), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_answers_in_a_batch_are_those_given_alone(fluent: str) -> None:
     files = open_source(identify(fluent))
     model, tokenizer = load_model(files).eval(), load_tokenizer(files.tokenizer)
@@ -137,6 +141,7 @@ def test_a_figure_without_rows_is_an_error() -> None:
         measure([row], ["rouge_l", "signature_exact_match"], 1.0, seed=0)
 
 
+@pytest.mark.slow
 def test_missing_and_empty_splits_are_named(tmp_path: Path, tuned: str, chat: str) -> None:
     tokenizer = Path(chat) / "tokenizer"
     empty = write_dataset(str(tmp_path / "empty"), "chat", {"train": questions(4), "test": []}, tokenizer)
@@ -149,6 +154,7 @@ def test_missing_and_empty_splits_are_named(tmp_path: Path, tuned: str, chat: st
         evaluate(settings(str(tmp_path / "c"), tuned, chat, split="train"))
 
 
+@pytest.mark.slow
 def test_a_text_dataset_gives_perplexity_and_nothing_else(tmp_path: Path, pretrained: str, text: str) -> None:
     report = evaluate(settings(str(tmp_path / "a"), pretrained, text, measures=["perplexity"]))
 
@@ -157,6 +163,7 @@ def test_a_text_dataset_gives_perplexity_and_nothing_else(tmp_path: Path, pretra
         evaluate(settings(str(tmp_path / "b"), pretrained, text, measures=["perplexity", "rouge_l"]))
 
 
+@pytest.mark.slow
 def test_answers_that_do_not_fit_the_model_are_refused(tmp_path: Path, tuned: str, chat: str) -> None:
     with pytest.raises(LlmopsError, match="need .* tokens, but the model takes 128; lower max_new_tokens"):
         evaluate(settings(str(tmp_path / "a"), tuned, chat, max_new_tokens=120))
@@ -199,6 +206,7 @@ def test_evaluations_compare_in_mlflow(tmp_path: Path, tuned: str, chat: str, tr
     assert [artifact.path for artifact in MlflowClient(tracking_uri).list_artifacts(report.mlflow_run_id)] == ["report.html"]
 
 
+@pytest.mark.slow
 def test_a_finished_report_is_kept(tmp_path: Path, tuned: str, chat: str) -> None:
     config = settings(str(tmp_path / "a"), tuned, chat, measures=["perplexity"])
 

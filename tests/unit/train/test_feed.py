@@ -51,6 +51,7 @@ def test_every_mode_gives_the_same_rows_in_the_same_order(dataset: Dataset, mode
     assert drawn(sequences, range(23, 30)) == drawn(reference, range(40))[23:30]  # going on in the middle, and in another epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["stream", "copy", "auto"])
 @pytest.mark.parametrize("shards", ["safetensors", "webdataset"])
 def test_s3_gives_the_same_rows_in_the_same_order(dataset: Dataset, bucket: str, mode: str, shards: str, tmp_path: Path) -> None:
@@ -260,6 +261,7 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
         open_split(place, manifest, "train", FeedConfig(shards="webdataset", verify="sizes"))
 
 
+@pytest.mark.slow
 def test_s3_is_asked_for_large_ranges_only(bucket: str, tmp_path: Path) -> None:
     place, manifest = write_shards(f"{bucket}/numbers", [600, 600], length=512, view="text")
     config = FeedConfig(input_mode="stream", shuffle_sequences=256, range_bytes=128 * 1024)

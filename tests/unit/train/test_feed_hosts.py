@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,7 @@ def remote(dataset: Dataset, servers: list[str], **settings: object) -> FeedConf
     return FeedConfig.model_validate({**SMALL, "input_mode": "remote", "servers": servers, "timeout_s": 20, **settings})
 
 
+@pytest.mark.slow
 def test_rows_of_other_hosts_are_the_same_and_one_host_may_die(dataset: Dataset) -> None:
     hosts = [Host(f"dataset={Path(dataset[0]).parent}", "feed.input_mode=fsx", *ORDER) for _ in range(2)]
     reference = open_split(*dataset, "train", FeedConfig.model_validate(SMALL))
@@ -102,6 +104,7 @@ def test_a_feed_of_other_data_or_another_order_is_refused(dataset: Dataset, host
         open_split(*write_shards(str(tmp_path), [9], length=256), "train", remote(dataset, servers))
 
 
+@pytest.mark.slow
 def test_no_feed_at_all_is_said_after_the_wait(dataset: Dataset) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -115,12 +118,17 @@ def test_what_is_no_feed_message_ends_the_connection_and_nothing_else(dataset: D
     for nonsense in (b"GET / HTTP/1.1\r\n\r\n", os.urandom(64), b"\0\0\0\2\0\0\0\0[]", b"\0\0\0\2\0\0\0\4{}abcd"):
         with socket.create_connection((name, int(port)), timeout=20) as connection:
             connection.sendall(nonsense)
-            connection.shutdown(socket.SHUT_WR)
-            assert connection.recv(1) == b""
+            with suppress(OSError):  # where it has ended already
+                connection.shutdown(socket.SHUT_WR)
+            try:
+                assert connection.recv(1) == b""
+            except ConnectionResetError:  # it ended with something unread
+                continue
 
     assert len(everything(open_split(*dataset, "train", remote(dataset, [host.address])))) == 64
 
 
+@pytest.mark.slow
 def test_a_feed_that_nobody_comes_to_ends_with_a_message(dataset: Dataset) -> None:
     host = Host(f"dataset={Path(dataset[0]).parent}", "idle_s=0.2")
 

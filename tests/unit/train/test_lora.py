@@ -45,6 +45,7 @@ def test_equal_settings_give_equal_adapters(tmp_path: Path, chat: str, pretraine
     assert one.weights == two.weights
 
 
+@pytest.mark.slow
 def test_an_adapter_over_an_adapter_stands_on_both(tmp_path: Path, chat: str, tuned: str) -> None:
     document = run(settings(str(tmp_path / "second"), chat, tuned, optimizer={"learning_rate": 1e-6}))
 
@@ -63,6 +64,7 @@ def test_full_tuning_moves_every_weight_of_what_it_started_from(tmp_path: Path, 
     assert read_document(fluent, TrainingRun).metrics["validation_loss"] < 1.5
 
 
+@pytest.mark.slow
 def test_a_model_directory_or_an_s3_prefix_replaces_the_base_by_one_line(root: str, chat: str, pretrained: str) -> None:
     model = join(root, "outside")
     for path in (Path(pretrained) / "model").iterdir():
@@ -77,6 +79,7 @@ def test_a_model_directory_or_an_s3_prefix_replaces_the_base_by_one_line(root: s
     assert len(found.adapters) == 1
 
 
+@pytest.mark.slow
 def test_an_outside_model_that_changed_is_named(tmp_path: Path, chat: str, pretrained: str) -> None:
     model = tmp_path / "outside"
     shutil.copytree(Path(pretrained) / "model", model)
@@ -129,6 +132,7 @@ def test_a_dataset_of_another_tokenizer_is_refused(tmp_path: Path, pretrained: s
         run(settings(str(tmp_path / "two"), write_dataset(str(tmp_path / "b"), "chat", splits, other), pretrained))
 
 
+@pytest.mark.slow
 def test_a_real_model_is_tuned_with_its_own_tokenizer(tmp_path: Path, test_data: Path) -> None:
     model = test_data / "model-stories260k"
     tokenizer = tmp_path / "tokenizer"

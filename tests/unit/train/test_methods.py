@@ -106,6 +106,7 @@ def test_packed_documents_have_the_loss_each_has_alone(method: str, pretrained: 
         torch.testing.assert_close(packed_gradient, parameter.grad, atol=2e-4, rtol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [name for name in SECTIONS if name != "full"])
 def test_the_packed_loss_is_that_of_pefts_own_forward_pass(method: str, pretrained: str, text: str) -> None:
     model, config = prepared(method, pretrained, text)
@@ -195,6 +196,7 @@ def served(place: Path) -> list[list[int]]:
     return [ids[: ids.index(end)] if end in ids else ids for ids in answers]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

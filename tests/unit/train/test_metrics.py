@@ -79,6 +79,7 @@ def test_rouge_is_that_of_google(newlines: bool) -> None:
         assert scores.table[:, 0].tolist() == [row[name].fmeasure for row in theirs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_references", [1, 2])
 @pytest.mark.parametrize("kind", ["bleu", "chrf", "ter"])
 def test_translation_metrics_are_those_of_sacrebleu(kind: str, num_references: int) -> None:
@@ -108,6 +109,8 @@ def test_a_few_rows_have_the_bleu_of_these_rows_alone() -> None:
         assert FORMULAS["bleu"](scores.table[rows].sum(0), 2) == pytest.approx(wanted, abs=1e-9)
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 def test_edits_are_those_of_sacrebleu_inside_and_outside_its_beam() -> None:
     from sacrebleu.metrics.lib_ter import translation_edit_rate
 
@@ -189,6 +192,7 @@ def test_meteor_is_that_of_nltk() -> None:
     assert theirs[0] == pytest.approx(0.6944, abs=1e-4)  # published in nltk's documentation
 
 
+@pytest.mark.slow
 def test_words_are_divided_as_the_tokenizers_divide_whole_lines() -> None:
     from nltk.tokenize import word_tokenize
     from sacrebleu.metrics.bleu import BLEU

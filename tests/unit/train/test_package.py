@@ -52,6 +52,7 @@ def test_a_merged_package_is_one_directory_that_answers_as_base_and_adapter_do(r
     assert document.num_parameters == served.num_parameters()
 
 
+@pytest.mark.slow
 def test_base_and_adapter_stay_apart_if_asked(tmp_path: Path, pretrained: str, tuned: str) -> None:
     document = package(settings(str(tmp_path / "package"), tuned, layout="adapter"))
 
@@ -73,6 +74,7 @@ def test_a_full_model_is_packaged_as_it_is(tmp_path: Path, pretrained: str) -> N
         package(settings(str(tmp_path / "other"), pretrained, layout="adapter"))
 
 
+@pytest.mark.slow
 def test_an_adapter_that_changes_nothing_is_refused(tmp_path: Path, pretrained: str, tuned: str) -> None:
     from safetensors.torch import load_file, save_file
 
@@ -110,6 +112,7 @@ def test_damaged_weights_are_named(tmp_path: Path, pretrained: str) -> None:
         package(settings(str(tmp_path / "package"), str(run)))
 
 
+@pytest.mark.slow
 def test_only_the_evaluation_of_this_run_goes_with_it(tmp_path: Path, pretrained: str, tuned: str, chat: str) -> None:
     report = str(tmp_path / "evaluation")
     evaluate(EvaluateConfig(out=report, run=tuned, dataset=chat, measures=["perplexity"]))
@@ -121,6 +124,7 @@ def test_only_the_evaluation_of_this_run_goes_with_it(tmp_path: Path, pretrained
         package(settings(str(tmp_path / "other"), pretrained, evaluation=report))
 
 
+@pytest.mark.slow
 def test_a_package_enters_the_registry_as_challenger(tmp_path: Path, tuned: str, tracking_uri: str) -> None:
     from mlflow import MlflowClient
 
@@ -134,6 +138,7 @@ def test_a_package_enters_the_registry_as_challenger(tmp_path: Path, tuned: str,
         package(settings(str(tmp_path / "other"), tuned, registered_model="assistant"))
 
 
+@pytest.mark.slow
 def test_a_finished_package_is_kept(tmp_path: Path, tuned: str) -> None:
     config = settings(str(tmp_path / "package"), tuned)
 
@@ -142,6 +147,7 @@ def test_a_finished_package_is_kept(tmp_path: Path, tuned: str) -> None:
         package(config.model_copy(update={"acceptance_tokens": 9}))
 
 
+@pytest.mark.slow
 def test_generation_stops_at_the_end_the_answers_were_learnt_with(tmp_path: Path, chat: str, pretrained: str) -> None:
     from unit.train.tiny import train_tiny
 

@@ -102,6 +102,7 @@ def test_zero_with_the_optimizer_on_the_host(ranks: Ranks, text: str, tmp_path: 
     assert kept["settings"]["gradient_clipping"] == 1.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how", [{"micro_batch_sequences": 3}, {"gradient_checkpointing": True}, {"micro_batch_sequences": 1, "gradient_checkpointing": True}]
 )

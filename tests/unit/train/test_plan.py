@@ -64,6 +64,7 @@ def config_of(**more: object) -> TrainConfig:
     return TrainConfig.model_validate(tiny_settings(**{"out": "o", "dataset": "d", "model": "m", "max_steps": 3, **more}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS, ids=lambda method: method["method"])
 def test_as_many_parameters_learn_as_the_formula_says(method: dict[str, Any], tmp_path: Path) -> None:
     from llmops_train.methods.adapters import add_adapter
@@ -252,6 +253,7 @@ ZONES = (
 ASKED = {"ServiceCode": "sagemaker"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "defaults", "zones", "problem"),
     [

@@ -64,6 +64,7 @@ def losses(folder: Path, evaluate: bool) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_an_evaluation_in_the_middle_changes_no_step(odd: Path) -> None:
     unbroken = losses(odd, evaluate=False)
 

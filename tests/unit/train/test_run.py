@@ -80,6 +80,7 @@ class StoppedError(Exception):
     """What ends a run in the middle here."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["adamw", "muon"])
 def test_a_stopped_run_goes_on_and_ends_as_one_that_was_not(root: str, text: str, kind: Literal["adamw", "muon"]) -> None:
     optimizer = {"kind": kind, "learning_rate": 0.01}
@@ -179,6 +180,7 @@ def test_a_half_written_document_is_moved_aside_and_the_next_run_completes(tmp_p
     assert run(settings(str(out), text, max_steps=1)).num_steps == 1
 
 
+@pytest.mark.slow
 def test_everything_is_tracked(tmp_path: Path, text: str, tracking_uri: str) -> None:
     from mlflow import MlflowClient
 
@@ -194,6 +196,7 @@ def test_everything_is_tracked(tmp_path: Path, text: str, tracking_uri: str) -> 
     assert [artifact.path for artifact in client.list_artifacts(document.mlflow_run_id)] == ["config.json", "examples.json", "run.json"]
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_run(tmp_path: Path, pretrained: str, text: str) -> None:
     document = run(
         TrainConfig.model_validate(tiny_settings(out=str(tmp_path / "on"), method="pretrain", dataset=text, model=pretrained, max_steps=5))

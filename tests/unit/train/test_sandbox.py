@@ -102,6 +102,7 @@ def test_leaving_early_is_no_success(sandbox: Sandbox, name: str) -> None:
     assert sandbox.run(CHEATS[name] + "\nassert False").status == "failed"
 
 
+@pytest.mark.slow
 def test_a_program_that_never_ends_or_prints_without_end_is_stopped() -> None:
     with Sandbox(Limits(wall_s=0.3, output_bytes=1000)) as small:
         assert small.run("import time; time.sleep(60)").status == "timeout"
@@ -111,6 +112,7 @@ def test_a_program_that_never_ends_or_prints_without_end_is_stopped() -> None:
         assert small.run("pass").status == "passed"
 
 
+@pytest.mark.slow
 def test_a_program_takes_thirty_milliseconds_at_most(sandbox: Sandbox) -> None:
     times = []
     for _ in range(30):

@@ -43,6 +43,7 @@ def captions(kind: str) -> list[float]:
     return values
 
 
+@pytest.mark.slow
 def test_cider_is_that_of_the_coco_evaluation() -> None:
     from_package = captions("cider")
     from pycocoevalcap.cider.cider import Cider

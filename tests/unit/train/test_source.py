@@ -16,6 +16,7 @@ def write_model(uri: str, weights: str = "model.safetensors") -> str:
     return uri
 
 
+@pytest.mark.slow
 def test_a_model_directory_is_known_by_the_names_and_contents_of_its_files(root: str) -> None:
     one, same, other = (write_model(join(root, name)) for name in ("one", "same", "other"))
     store_for(other).write(join(other, "model.safetensors"), b"other weights")

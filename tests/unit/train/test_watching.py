@@ -24,6 +24,7 @@ from llmops_train.watching.peak import matmul_rate
 from unit.train.tiny import tiny_settings
 
 
+@pytest.mark.slow
 def test_a_run_is_in_mlflow_with_figures_settings_code_machine_and_examples(
     tmp_path: Path, chat: str, fluent: str, tracking_uri: str
 ) -> None:
@@ -84,6 +85,7 @@ def test_an_interrupted_run_is_killed_in_mlflow_and_the_one_that_goes_on_is_fini
     assert [point.step for point in client.get_metric_history(second.info.run_id, "train_loss")] == list(range(40, 401, 40))
 
 
+@pytest.mark.slow
 def test_examples_change_nothing_of_the_training(tmp_path: Path, chat: str, pretrained: str, tracking_uri: str) -> None:
     given = tiny_settings(
         method="lora", lora={"rank": 4, "dropout": 0.2}, dataset=chat, model=pretrained, max_steps=4, validate_every_steps=1
@@ -118,6 +120,7 @@ for step in (2, 3, 4):
 """
 
 
+@pytest.mark.slow
 def test_on_a_terminal_there_is_a_bar() -> None:
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))  # a terminal has a width
