@@ -110,7 +110,6 @@ def test_a_few_rows_have_the_bleu_of_these_rows_alone() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_edits_are_those_of_sacrebleu_inside_and_outside_its_beam() -> None:
     from sacrebleu.metrics.lib_ter import translation_edit_rate
 
@@ -121,6 +120,7 @@ def test_edits_are_those_of_sacrebleu_inside_and_outside_its_beam() -> None:
             assert edits(hypothesis, reference) == translation_edit_rate(hypothesis, reference)[0]
 
 
+@pytest.mark.slow
 def test_classification_is_that_of_scikit_learn() -> None:
     from sklearn import metrics
 
