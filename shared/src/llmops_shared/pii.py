@@ -20,6 +20,7 @@ EMAIL = re.compile(r"[A-Za-z0-9][\w.!#$%&'*+/=?^`{|}~-]{0,63}@(?:[\w-]{1,63}\.)+
 NUMBER = re.compile(r"(?<!\d,)(?<![\w.$€£#:/-])(?:\+ ?|\()?\d(?:[ .()-]{0,2}\d){6,24}(?:x\d{1,6})?(?![\w@]|[.,:-]\d)")
 SEVEN_DIGITS = re.compile(r"\d(?:[ .()-]{0,2}\d){6}")
 IP_V4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w]|\.\d)")
+IP_V4_MIDDLE = re.compile(r"\.\d{1,3}\.\d")
 IP_V6_MIDDLE = re.compile(r":[0-9A-Fa-f]{0,4}:")
 IP_V6 = re.compile(r"(?<![\w:.])(?=[0-9A-Fa-f:]*:[0-9A-Fa-f:]*:)[0-9A-Fa-f:]{3,39}(?![\w:])")
 IBAN_OPENING = re.compile(r"\d\d(?<=[A-Za-z]{2}\d\d)(?<![A-Za-z0-9][A-Za-z]{2}\d\d)")
@@ -87,7 +88,7 @@ def candidates(text: str) -> Iterator[Found]:
             yield from number(text, match)
     if IBAN_OPENING.search(text):
         yield from found("INTERNATIONAL_BANK_ACCOUNT_NUMBER", IBAN, text, 1.0, has_iban_checksum)
-    if "." in text:
+    if IP_V4_MIDDLE.search(text):
         yield from found("IP_ADDRESS", IP_V4, text, 0.99, is_address)
     if IP_V6_MIDDLE.search(text):
         yield from found("IP_ADDRESS", IP_V6, text, 0.99, is_address)

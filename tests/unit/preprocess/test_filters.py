@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 from llmops_preprocess.config import Language, Quality
 from llmops_preprocess.definition import Definition
 from llmops_preprocess.duplicates import drop_exact_duplicates
+from llmops_preprocess.identify import identifier, probabilities
 from llmops_preprocess.language import filter_language, identify, languages
 from llmops_preprocess.normalise import normalise, normalise_text
 from llmops_preprocess.python_stdlib import to_record
 from llmops_preprocess.quality import broken_rule
 from llmops_preprocess.record import Record
+from llmops_preprocess.repair import repair_text
 from llmops_shared.contracts.exchange import Message
 
 
@@ -141,3 +144,34 @@ def test_library_entries_that_say_the_same_under_another_name_are_duplicates():
     kept, _ = drop_exact_duplicates([entry("posixpath.join", "a, b"), entry("os.path.join", "a, b"), entry("other.join", "a")])
 
     assert [item.source.rpartition("/")[2] for item in kept] == ["posixpath.join", "other.join"]
+
+
+def test_many_texts_at_once_have_the_probabilities_of_py3langid(test_data):
+    with gzip.open(test_data / "langid-lingua" / "sentences.jsonl.gz", "rt", encoding="utf-8") as file:
+        texts = [json.loads(line)["text"] for line in list(file)[::15]]
+    texts += ["", "7", "\ud800", "GROSS UND KLEIN", *(" ".join(texts[place : place + 7]) for place in range(0, 70, 7))]
+
+    found = probabilities(texts)
+
+    labels = identifier().nb_classes
+    for text, shares in zip(texts, found, strict=True):
+        expected = dict(identifier().rank(text))
+        assert max(abs(float(shares[labels.index(label)]) - share) for label, share in expected.items()) < 1e-4
+
+
+def test_repair_does_what_ftfy_does():
+    import ftfy
+    from ftfy.badness import MOJIBAKE_CATEGORIES
+
+    generator = random.Random(5)
+    signs = "".join(MOJIBAKE_CATEGORIES.values()) + "ÃÂâ\x00\x85\ufeff\u2028abc .,\n" * 9
+    texts = ["".join(generator.choices(signs, k=generator.randrange(1, 60))) for _ in range(400)]
+    texts += ["naïve — “quoted” it’s " * 3 + word for word in ("schÃ¶n", "Â ", "à", "donâ€™t", "\x85", "�", "√©", "вЂ™")]
+    config = ftfy.TextFixerConfig(
+        unescape_html=False, fix_latin_ligatures=False, fix_character_width=False, uncurl_quotes=False, fix_line_breaks=False,
+        remove_terminal_escapes=False, normalization=None, explain=False,
+    )  # fmt: skip
+
+    beyond_ascii = [text for text in texts if not text.isascii()]
+    assert [repair_text(text) for text in beyond_ascii] == [ftfy.fix_text(text, config) for text in beyond_ascii]
+    assert any(repair_text(text) != text for text in beyond_ascii)

@@ -159,7 +159,7 @@ class PreprocessConfig(JobConfig):
     shard_tokens: int = Field(default=2**25, ge=1024)
     """Tokens of a shard at most, padding included. At five bytes a token 33,554,432 are 160 MB: from 100 MB to 1 GB a shard, S3 and
     SageMaker's FastFile mode read at full speed."""
-    tokenizer_sample_characters: int = Field(default=200_000_000, ge=1)
+    tokenizer_sample_characters: int = Field(default=50_000_000, ge=1)
     """Most text that a tokenizer is trained on; of more a fair sample is taken."""
     seed: int = Field(default=0, ge=0)
     """Decides the order of the packed sequences."""

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_preprocess.near_duplicates import WORD, shingle
+from llmops_preprocess.known_words import WORD
+from llmops_preprocess.near_duplicates import shingle
 from llmops_preprocess.record import Record, Stage, keep
 from llmops_preprocess.row_rules_config import Decontamination
 from llmops_shared.documents import sha256

@@ -2,8 +2,9 @@
 
 import regex
 
+from llmops_preprocess.known_words import known
 from llmops_preprocess.row_rules_config import FineWeb
-from llmops_preprocess.web_words import WORD, duplicated
+from llmops_preprocess.web_words import duplicated
 
 ENDS_SENTENCE = regex.compile(r"\p{Sentence_Terminal}\Z")
 
@@ -13,7 +14,7 @@ def broken_fineweb_rule(text: str, config: FineWeb) -> str | None:
     lines = [line for line in text.split("\n") if line.strip()]
     if not lines:
         return "empty"
-    punctuated = sum(line[-1] in ".?!" or ENDS_SENTENCE.search(line[-1]) is not None for line in lines)
+    punctuated = sum(line[-1] in ".?!" or (not line[-1].isascii() and ENDS_SENTENCE.search(line[-1]) is not None) for line in lines)
     if punctuated / len(lines) < config.min_punctuated_lines:
         return "min_punctuated_lines"
     if sum(len(line) <= config.short_line_characters for line in lines) / len(lines) > config.max_short_lines:
@@ -21,5 +22,5 @@ def broken_fineweb_rule(text: str, config: FineWeb) -> str | None:
     line_ends = text.count("\n")
     if duplicated(lines)[1] / (len(text) - line_ends) > config.max_duplicate_line_characters:
         return "max_duplicate_line_characters"
-    num_words = len(WORD.findall(text))
+    num_words = int(known.stretches["web_count"][known.numbers(text)].sum())
     return "max_line_ends_per_word" if line_ends / num_words > config.max_line_ends_per_word else None

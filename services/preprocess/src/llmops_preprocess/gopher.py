@@ -5,10 +5,10 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
+from llmops_preprocess.known_words import Numbers, gathered, known
 from llmops_preprocess.row_rules_config import GopherQuality, GopherRepetition
-from llmops_preprocess.web_words import LETTERS, SIGNS, duplicated, words_of
+from llmops_preprocess.web_words import LETTERS, SIGNS, duplicated
 
-STOP_WORDS = frozenset(("the", "be", "to", "of", "and", "that", "have", "with"))
 PARAGRAPHS, LINES = re.compile(r"\n{2,}"), re.compile(r"\n+")
 MULTIPLIER = np.int64(-0x61C8864680B583EB)  # 2**64 / golden ratio, as a signed number
 
@@ -17,6 +17,14 @@ def broken_repetition_rule(text: str, config: GopherRepetition) -> str | None:
     """The first repetition rule a text breaks."""
     if not text:
         return "empty"
+    return repeated_lines(text, config) or repeated_runs(text, config)
+
+
+def repeated_lines(text: str, config: GopherRepetition) -> str | None:
+    """The first rule that its lines and paragraphs break."""
+    lines = [line for line in text.split("\n") if line]
+    if len(set(lines)) == len(lines) and "\n" not in (text[0], text[-1]):
+        return None  # then no paragraph is there twice either
     for name, items, share, character_share in (
         ("paragraph", PARAGRAPHS.split(text.strip()), config.max_duplicate_paragraphs, config.max_duplicate_paragraph_characters),
         ("line", LINES.split(text), config.max_duplicate_lines, config.max_duplicate_line_characters),
@@ -26,18 +34,28 @@ def broken_repetition_rule(text: str, config: GopherRepetition) -> str | None:
             return f"max_duplicate_{name}s"
         if characters / len(text) > character_share:
             return f"max_duplicate_{name}_characters"
-    words = words_of(text)
-    hashes = np.fromiter(map(hash, words.words), np.int64, len(words.words))
-    ends = np.concatenate([[0], np.cumsum(words.lengths)])
-    runs, places = hashes, np.arange(len(hashes))
+    return None
+
+
+def repeated_runs(text: str, config: GopherRepetition) -> str | None:
+    """The first rule that its runs of words break."""
+    words = web_words(text)
+    hashes, counts = known.web_words["hash"][words], how_often(words)
+    ends = np.concatenate([[0], np.cumsum(known.web_words["length"][words])])
+    runs, fewest = hashes, counts
     for size in range(2, 11):
-        runs = runs[:-1] * MULTIPLIER + hashes[size - 1 :]
+        runs, fewest = runs[:-1] * MULTIPLIER + hashes[size - 1 :], np.minimum(fewest[:-1], counts[size - 1 :])
         if len(runs) == 0:
             return None
         if size < 5:
-            if top_characters(runs, ends, size) > config.max_top_ngram[size - 2] * len(text):
+            limit = config.max_top_ngram[size - 2] * len(text)
+            # no run is there more often than the rarest of its words
+            most = int((fewest * (ends[size:] - ends[:-size] + size - 1)).max())
+            if most > limit and top_characters(runs, ends, size) > limit:
                 return "max_top_ngram"
             continue
+        if size == 5:
+            places = np.flatnonzero(fewest > 1)
         # a run can be repeated only where the shorter one at its start is
         places, repeats = repeated_places(runs, places[places < len(runs)])
         if len(repeats) == 0:
@@ -46,6 +64,23 @@ def broken_repetition_rule(text: str, config: GopherRepetition) -> str | None:
         if repeated_characters(runs, repeats, ends, size, limit) > limit:
             return "max_duplicate_ngrams"
     return None
+
+
+def web_words(text: str) -> Numbers:
+    """Numbers of the words of a text, signs included."""
+    numbers = known.numbers(text)
+    stretches = known.stretches
+    found: Numbers = known.web_pieces["number"][gathered(stretches["web_first"][numbers], stretches["web_count"][numbers])]
+    return found
+
+
+def how_often(words: Numbers) -> Numbers:
+    """Of each word how often it is there."""
+    places = np.empty(len(known.web_words["hash"]), dtype=np.int64)
+    places[words] = np.arange(len(words))
+    last = places[words]  # where each word is for the last time: one number for all its places
+    found: Numbers = np.bincount(last, minlength=len(words))[last]
+    return found
 
 
 def top_characters(runs: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> int:
@@ -91,15 +126,16 @@ def repeated_characters(runs: NDArray[np.int64], repeats: NDArray[np.int64], end
 
 def broken_quality_rule(text: str, config: GopherQuality) -> str | None:
     """The first quality rule a text breaks."""
-    found = words_of(text)
-    num_words = len(found.words)
-    plain = found.kinds != SIGNS
-    num_plain = int(plain.sum())
+    words = web_words(text)
+    num_words = len(words)
+    kinds = known.web_words["kind"][words]
+    plain = kinds != SIGNS
+    num_plain = int(np.count_nonzero(plain))
     if num_plain < config.min_words or num_plain == 0:
         return "min_words"
     if num_plain > config.max_words:
         return "max_words"
-    mean_length = int(found.lengths[plain].sum()) / num_plain
+    mean_length = int(known.web_words["length"][words][plain].sum()) / num_plain
     if mean_length < config.min_mean_word_length:
         return "min_mean_word_length"
     if mean_length > config.max_mean_word_length:
@@ -111,6 +147,7 @@ def broken_quality_rule(text: str, config: GopherQuality) -> str | None:
         return "max_bullet_lines"
     if sum(line.rstrip().endswith(("...", "…")) for line in lines) / len(lines) > config.max_ellipsis_lines:
         return "max_ellipsis_lines"
-    if int((found.kinds == LETTERS).sum()) / num_words < config.min_alphabetic_words:
+    if int(np.count_nonzero(kinds == LETTERS)) / num_words < config.min_alphabetic_words:
         return "min_alphabetic_words"
-    return "min_stop_words" if len(STOP_WORDS.intersection(found.words)) < config.min_stop_words else None
+    stop_words = int(np.bitwise_or.reduce(known.web_words["stop_word"][words]))
+    return "min_stop_words" if stop_words.bit_count() < config.min_stop_words else None

@@ -2,10 +2,10 @@
 
 import functools
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from llmops_preprocess.config import Language
+from llmops_preprocess.identify import identifier, probabilities
 from llmops_preprocess.language_marks import ADDED, marked
 from llmops_preprocess.record import Record, Stage, keep
 from llmops_shared.errors import LlmopsError
@@ -24,18 +24,38 @@ def filter_language(records: Sequence[Record], config: Language) -> Stage:
     if config.code not in languages():
         raise LlmopsError(f"language.code {config.code}: not a language py3langid knows ({', '.join(sorted(languages()))})")
 
-    def reason(record: Record) -> str | None:
-        text = prose(record)
-        letters = LETTERS.findall(text)
-        if len(letters) < config.min_letters and all(map(str.isascii, letters)):
-            return None
-        best, probability = identify(text)
-        if best != config.code:
-            # a text that is marked as another is not in this one, and only a marked text is in one of the added
-            probability = 0.0 if {best, config.code} & set(ADDED) else dict(identifier().rank(text))[config.code]
-        return "other_language" if probability < config.min_probability else None
+    texts = [prose(record) for record in records]
+    long = [number for number, text in enumerate(texts) if not too_short(text, config.min_letters)]
+    found = dict(zip(long, share_of([texts[number] for number in long], config.code), strict=True))
+    shares = {id(record): found.get(number, 1.0) for number, record in enumerate(records)}
+    return keep("language", records, lambda record: "other_language" if shares[id(record)] < config.min_probability else None)
 
-    return keep("language", records, reason)
+
+def too_short(text: str, min_letters: int) -> bool:
+    """Whether it has too few letters to tell, all of them ASCII."""
+    if enough(min_letters).match(text):
+        return False
+    letters = LETTERS.findall(text)
+    return len(letters) < min_letters and all(map(str.isascii, letters))
+
+
+@functools.cache
+def enough(min_letters: int) -> re.Pattern[str]:
+    """Matches the start of a text that has so many letters of ASCII: most texts tell after a line."""
+    return re.compile(rf"(?:[^A-Za-z]*+[A-Za-z]){{{min_letters}}}")
+
+
+def share_of(texts: Sequence[str], code: str) -> Iterator[float]:
+    """How likely each text is in the language."""
+    labels, all_shares = identifier().nb_classes, probabilities(texts)
+    for text, shares in zip(texts, all_shares, strict=True):
+        best = int(shares.argmax())
+        added = marked(text, labels[best])
+        if added == code:
+            yield MARKED_PROBABILITY
+        else:
+            # a text that is marked as another is not in this one, and only a marked text is in one of the added
+            yield 0.0 if added is not None or code in ADDED else float(shares[labels.index(code)])
 
 
 def prose(record: Record) -> str:
@@ -54,11 +74,3 @@ def identify(text: str) -> tuple[str, float]:
 def languages() -> set[str]:
     """Codes of the languages that can be told."""
     return {*identifier().labels, *ADDED}
-
-
-@functools.cache
-def identifier() -> Any:
-    """py3langid's identifier with probabilities that sum to 1; it takes a second to load."""
-    from py3langid.langid import MODEL_FILE, LanguageIdentifier
-
-    return LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)

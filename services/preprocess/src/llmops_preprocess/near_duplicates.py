@@ -5,24 +5,21 @@ Datasets", chapter 3. A text is dropped only for a longer one that is kept, so n
 neighbours that are not alike themselves.
 """
 
-import hashlib
 import itertools
-import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmops_preprocess.config import NearDuplicates
+from llmops_preprocess.known_words import digests_of, gathered
 from llmops_preprocess.record import Record, Stage, keep
 
 Hashes = NDArray[np.uint64]
 Positions = NDArray[np.int64]
 
-WORD = re.compile(r"\w+")
-# shingles hashed at a time: 128 permutations of them are 8 MB, which stays in a cache
-CHUNK = 8192
-MAX_KNOWN = 300_000
+# shingles hashed at a time: 128 permutations of them are a megabyte, which stays in a cache
+CHUNK = 2048
 
 
 def drop_near_duplicates(records: Sequence[Record], config: NearDuplicates) -> Stage:
@@ -92,14 +89,12 @@ def shingle(texts: Sequence[str], width: int) -> tuple[Hashes, NDArray[np.int64]
 
     A text with fewer words has one shingle, the text itself.
     """
-    words = list[int]()
-    sizes = np.empty(len(texts), dtype=np.int64)
-    for number, text in enumerate(texts):
-        found = WORD.findall(text.lower())
-        words.extend(map(known_words.__getitem__, found))
-        words.extend([0] * (width - len(found)))
-        sizes[number] = max(len(found), width)
-    stream = np.array(words, dtype=np.uint64)
+    stream, counts = digests_of(texts)
+    sizes = np.maximum(counts, width)
+    if len(counts) and counts.min() < width:  # a text with fewer words is filled up
+        padded = np.zeros(int(sizes.sum()), dtype=np.uint64)
+        padded[gathered(np.cumsum(sizes) - sizes, counts)] = stream
+        stream = padded
     rolling = np.zeros(len(stream) - width + 1, dtype=np.uint64)
     for offset in range(width):
         rolling = rolling * np.uint64(0x9E3779B97F4A7C15) + stream[offset : len(stream) - width + 1 + offset]
@@ -109,19 +104,6 @@ def shingle(texts: Sequence[str], width: int) -> tuple[Hashes, NDArray[np.int64]
         inside[ends - offset] = False
     starts = np.concatenate([[0], np.cumsum(sizes - width + 1)])
     return mix(rolling[inside[: len(rolling)]]), starts
-
-
-class WordHashes(dict[str, int]):
-    """64 bits of a digest of each word, made when first asked for: the same in every process."""
-
-    def __missing__(self, word: str) -> int:
-        if len(self) > MAX_KNOWN:
-            self.clear()
-        self[word] = found = int.from_bytes(hashlib.blake2b(word.encode(), digest_size=8).digest(), "little")
-        return found
-
-
-known_words = WordHashes()
 
 
 def mix(values: Hashes) -> Hashes:
@@ -135,15 +117,16 @@ def mix(values: Hashes) -> Hashes:
 def sign(shingles: Hashes, starts: NDArray[np.int64], num_permutations: int) -> NDArray[np.uint32]:
     """MinHash signatures, shape [texts, permutations]: of each permutation the least value in the text."""
     generator = np.random.default_rng(1)  # a constant: signatures of one corpus must fit those of another
-    factors = generator.integers(1, 2**63, size=(num_permutations, 1), dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-    terms = generator.integers(0, 2**63, size=(num_permutations, 1), dtype=np.uint64)
+    factors = generator.integers(1, 2**31, size=(num_permutations, 1), dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    terms = generator.integers(0, 2**32, size=(num_permutations, 1), dtype=np.uint32)
+    short = (shingles >> np.uint64(32)).astype(np.uint32)  # processors multiply four times as many of these at once
     signatures = np.empty((len(starts) - 1, num_permutations), dtype=np.uint32)
     first = 0
     while first < len(signatures):
         last = max(first + 1, int(np.searchsorted(starts, starts[first] + CHUNK, side="right")) - 1)
-        values = factors * shingles[starts[first] : starts[last]] + terms  # modulo 2**64: multiply-shift hashing, Dietzfelbinger 1996
-        least = np.minimum.reduceat(values, starts[first:last] - starts[first], axis=1)
-        signatures[first:last] = (least >> np.uint64(32)).T
+        values = factors * short[starts[first] : starts[last]]  # modulo 2**32, as multiply-shift hashing (Dietzfelbinger 1996)
+        values += terms
+        signatures[first:last] = np.minimum.reduceat(values, starts[first:last] - starts[first], axis=1).T
         first = last
     return signatures
 

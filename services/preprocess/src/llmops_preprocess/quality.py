@@ -2,7 +2,10 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from llmops_preprocess.config import Quality
+from llmops_preprocess.known_words import known
 from llmops_preprocess.record import Record, Stage, keep
 
 
@@ -13,12 +16,12 @@ def filter_quality(records: Sequence[Record], config: Quality) -> Stage:
 
 def broken_rule(text: str, config: Quality) -> str | None:
     """The first rule a text breaks, in the order of the settings."""
-    words = text.split()
+    words = known.numbers(text)
     if len(words) < config.min_words:
         return "min_words"
     if len(words) > config.max_words:
         return "max_words"
-    mean_length = sum(map(len, words)) / len(words)
+    mean_length = int(known.stretches["length"][words].sum()) / len(words)
     if mean_length < config.min_mean_word_length:
         return "min_mean_word_length"
     if mean_length > config.max_mean_word_length:
@@ -26,7 +29,7 @@ def broken_rule(text: str, config: Quality) -> str | None:
     symbols = text.count("#") + text.count("...") + text.count("…")
     if symbols / len(words) > config.max_symbol_ratio:
         return "max_symbol_ratio"
-    if sum(any(map(str.isalpha, word)) for word in words) / len(words) < config.min_alphabetic_words:
+    if int(np.count_nonzero(known.stretches["letters"][words])) / len(words) < config.min_alphabetic_words:
         return "min_alphabetic_words"
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     if 1 - len(set(lines)) / len(lines) > config.max_duplicate_lines:

@@ -76,7 +76,7 @@ class Reading:
         for item in items:
             self.num_records += 1
             said = item.reason if isinstance(item, Broken) else item.text
-            self.digests += hashlib.sha256(repr((item.source, said)).encode()).digest()[:16]
+            self.digests += hashlib.sha256(f"{item.source}\0{said}".encode("utf-8", "surrogatepass")).digest()[:16]
             if isinstance(item, Broken):
                 self.num_broken += 1
                 self.dropped["broken"] += 1
