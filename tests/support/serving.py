@@ -19,7 +19,7 @@ from llmops_serve.retrieve import Retriever
 from llmops_serve.server import background, bind, listen, make_server
 from llmops_serve.text import ModelText
 from llmops_shared.contracts import Endpoint, ModelPackage, Reference
-from llmops_shared.contracts.endpoint import Capture, Variant
+from llmops_shared.contracts.endpoint import Arm, Capture, Variant
 from support.tiny_package import make_tokenizer
 
 WORDS = [" one", " two", " three", " four"]
@@ -84,10 +84,11 @@ def make_gateway(
     engines: dict[str, ScriptedEngine],
     capture_uri: str | None = None,
     sample_rate: float = 1.0,
-    retriever: Retriever | None = None,
+    retriever: Retriever | dict[str | None, Retriever] | None = None,
     context: int = 64,
     max_shadow_queue: int = 100,
     guard: Guard | None = None,
+    arms: Sequence[Arm] = (),
 ) -> Gateway:
     """A gateway over scripted engines; the one named `shadow` is the shadow."""
     if not (folder / "tokenizer.json").exists():
@@ -113,6 +114,7 @@ def make_gateway(
         variants=[variant(name, shadow=name == "shadow") for name in engines],
         retrieval=None,
         capture=Capture(uri=capture_uri, sample_rate=sample_rate) if capture_uri else None,
+        arms=list(arms),
     )
     text = ModelText(folder)
     served = [
@@ -120,7 +122,7 @@ def make_gateway(
         for one in endpoint.variants
     ]
     capture = CaptureLog(capture_uri, "start") if capture_uri else None
-    retrievers = {None: retriever} if retriever else {}
+    retrievers = retriever if isinstance(retriever, dict) else {None: retriever} if retriever else {}
     return Gateway(endpoint, "e" * 64, served, retrievers, capture, Metrics(), max_shadow_queue, guard)
 
 

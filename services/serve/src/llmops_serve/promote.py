@@ -5,7 +5,7 @@ from typing import NamedTuple
 from llmops_serve.document_config import PromoteConfig
 from llmops_serve.history import next_generation, record
 from llmops_shared.contracts import Endpoint, ModelPackage, Report
-from llmops_shared.contracts.endpoint import Variant
+from llmops_shared.contracts.endpoint import Arm, Variant
 from llmops_shared.documents import document_uri, follow, read_document, refer, write_document
 from llmops_shared.errors import LlmopsError, VerdictNo
 from llmops_shared.resume import digest_of, finished
@@ -19,6 +19,8 @@ class Trial(NamedTuple):
     before: Variant
     after: Variant
     roles: tuple[str, str]
+    arms: tuple[Arm, ...] = ()
+    """What is left of the arms: the one that won, for everybody, where it is more than a package."""
 
 
 def promote(config: PromoteConfig) -> Endpoint:
@@ -42,7 +44,9 @@ def promote(config: PromoteConfig) -> Endpoint:
     after = next_generation(before, place, folder, f"promote {package.name}: {' '.join(report.reasons[:1])}")
     moved = next(variant for variant in after.variants if variant.name == trial.after.name)
     promoted = moved.model_copy(update={"name": trial.before.name, "shadow": False, "weight": 1.0})
-    endpoint = after.model_copy(update={"evidence": refer(report_place, Report, folder), "variants": [promoted]})
+    arms = [arm for arm in after.arms if arm.name in {one.name for one in trial.arms}]  # with references as this folder sees them
+    arms = [arm.model_copy(update={"variant": None, "weight": 1.0}) for arm in arms]
+    endpoint = after.model_copy(update={"evidence": refer(report_place, Report, folder), "variants": [promoted], "arms": arms})
     record(config.tracking, endpoint, {promoted.name: package})
     if package.registered_model is not None:
         point_alias(config.tracking, package.registered_model, "champion")
@@ -57,6 +61,11 @@ def trial_of(endpoint: Endpoint, place: str, report: Report, report_place: str) 
             shadow = endpoint.shadow()
             if shadow is None:
                 raise LlmopsError(f"{place}: has no shadow variant to promote; name the generation that `llmops-serve shadow` wrote")
+            if endpoint.arms:
+                raise LlmopsError(
+                    f"{place}: has arms ({', '.join(arm.name for arm in endpoint.arms)}), whose test a new package would spoil; "
+                    "end it first with `llmops-serve arms arms={}`"
+                )
             return Trial(endpoint.production()[0], shadow, ("production", "shadow"))
         case "ab":
             return split_trial(endpoint, place, report, report_place)
@@ -68,7 +77,7 @@ def trial_of(endpoint: Endpoint, place: str, report: Report, report_place: str) 
 
 
 def split_trial(endpoint: Endpoint, place: str, report: Report, report_place: str) -> Trial:
-    """Control and treatment, told by the digests of their packages."""
+    """Control and treatment, told by the digests of their packages. Raises LlmopsError for arms that share a package."""
     variants = []
     for role in ("control", "treatment"):
         subject = report.subjects.get(role)
@@ -81,7 +90,17 @@ def split_trial(endpoint: Endpoint, place: str, report: Report, report_place: st
                 "run llmops-monitor ab on this endpoint"
             )
         variants.append(found[0])
-    return Trial(variants[0], variants[1], ("control", "treatment"))
+    before, after = variants
+    if not endpoint.arms:
+        return Trial(before, after, ("control", "treatment"))
+    winners = [arm for arm in endpoint.arms if arm.variant == after.name]
+    if before.name == after.name or len(winners) != 1:
+        raise LlmopsError(
+            f"{report_place}: tells arms by their packages, and those of {place} ({', '.join(arm.name for arm in endpoint.arms)}) share "
+            "one; give the arm that won to everybody with `llmops-serve arms endpoint=... arms.NAME.prompt=...`, as the only one"
+        )
+    (winner,) = winners
+    return Trial(before, after, ("control", "treatment"), (winner,) if winner.prompt or winner.retrieval else ())
 
 
 def check_subjects(report: Report, place: str, expected: dict[str, str]) -> None:
