@@ -37,6 +37,7 @@ def test_an_adapter_learns_and_leaves_its_base_alone(pretrained: str, tuned: str
     assert document.metrics["validation_loss"] < 4.5 < 5.76  # ln(320): what a model that knows nothing has
 
 
+@pytest.mark.slow
 def test_equal_settings_give_equal_adapters(tmp_path: Path, chat: str, pretrained: str) -> None:
     dropout = {"rank": 4, "dropout": 0.1}
 
@@ -55,6 +56,7 @@ def test_an_adapter_over_an_adapter_stands_on_both(tmp_path: Path, chat: str, tu
     assert document.metrics["validation_loss"] == pytest.approx(before, abs=0.01)  # almost no rate, so almost no change
 
 
+@pytest.mark.slow
 def test_full_tuning_moves_every_weight_of_what_it_started_from(tmp_path: Path, chat: str, tuned: str, fluent: str) -> None:
     document = run(settings(str(tmp_path / "full"), chat, tuned, method="full", lora=None, optimizer={"learning_rate": 1e-6}))
 
@@ -119,6 +121,7 @@ def test_a_text_dataset_is_not_for_tuning(tmp_path: Path, text: str, pretrained:
         run(settings(str(tmp_path / "out"), text, pretrained))
 
 
+@pytest.mark.slow
 def test_a_dataset_of_another_tokenizer_is_refused(tmp_path: Path, pretrained: str) -> None:
     from unit.train.tiny import train_tokenizer
 

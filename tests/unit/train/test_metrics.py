@@ -146,6 +146,7 @@ def test_answers_are_scored_as_squad_does() -> None:
     assert value("squad_f1", ["in Paris, France"], [["Paris", "the city of Paris"]]) == pytest.approx(0.5)
 
 
+@pytest.mark.slow
 def test_retrieval_measures() -> None:
     found, gains = [["a", "b", "c", "d"], ["x", "y"]], [{"b": 1.0, "d": 3.0}, {"q": 1.0}]
 
@@ -243,6 +244,7 @@ def test_the_interval_is_that_of_the_shared_bootstrap() -> None:
     assert found == pytest.approx(bootstrap(rows, mean, seed=3))
 
 
+@pytest.mark.slow
 def test_a_paired_test_sees_what_intervals_alone_do_not() -> None:
     random_rows = np.random.default_rng(1)
     base = random_rows.random(200)

@@ -285,6 +285,7 @@ def test_quota_and_zones_are_asked_with_exact_requests(
     assert told.verdict == ("fail" if problem else "pass")
 
 
+@pytest.mark.slow
 def test_a_refused_question_says_which_permission_is_missing(text: str) -> None:
     from botocore.stub import Stubber
 

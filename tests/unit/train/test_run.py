@@ -51,6 +51,7 @@ def test_a_run_learns_and_names_what_it_wrote(root: str, text: str, capsys: pyte
     assert not store_for(out).entries(join(out, "checkpoint"))
 
 
+@pytest.mark.slow
 def test_muon_learns_too(tmp_path: Path, text: str) -> None:
     muon = {"kind": "muon", "learning_rate": 0.01, "muon_learning_rate": 0.02}
 
