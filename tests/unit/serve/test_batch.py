@@ -6,6 +6,7 @@ import torch
 from llmops_serve.engines.batch import Batch, Room
 from llmops_serve.engines.engine import Sampling
 from llmops_serve.engines.load import end_tokens, load_model
+from llmops_serve.engines.packed import PackedLinear, pack_linears
 from llmops_serve.engines.row import Row
 from llmops_shared.errors import LlmopsError
 
@@ -56,6 +57,27 @@ def test_rows_of_different_lengths_are_what_they_are_alone(model):
     run(model, rows)
 
     assert [new_tokens(row) for row in rows] == [generate(model, prompt, 12) for prompt in PROMPTS]
+
+
+def test_short_rows_beside_a_long_one_are_what_they_are_alone(model):
+    rows = [greedy([number % 250 for number in range(230)]), *(greedy(prompt) for prompt in PROMPTS)]
+
+    run(model, rows)
+
+    assert [new_tokens(row) for row in rows] == [generate(model, row.prompt_ids, 12) for row in rows]
+
+
+def test_packed_weights_are_the_same_weights():
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 256, bias=False), torch.nn.Linear(256, 8))
+    states = torch.randn(3, 5, 512)
+    with torch.no_grad():
+        expected = model(states)
+        pack_linears(model)
+        found = model(states)
+
+    assert [type(layer) for layer in model] == [PackedLinear, PackedLinear, torch.nn.Linear]
+    assert torch.allclose(found, expected, atol=1e-5)
 
 
 def test_rows_that_join_later_change_nothing(model):

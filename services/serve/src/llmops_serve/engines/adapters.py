@@ -30,12 +30,13 @@ class AdaptedModel:
     def __init__(self, model: "PreTrainedModel", own: Path | None, named: Mapping[str, Path], foldable: bool) -> None:
         self.model = model
         self._active: str | None = None
-        self._has_layers = False
+        self.is_plain = True
+        """False: it has modules of peft's, which look at the weights of the layers they wrap."""
         fold = foldable and not named
         self.adapters: dict[str | None, Loaded] = {None: Loaded() if own is None else self._load(own, OWN, fold)}
         for name, folder in named.items():
             self.adapters[name] = self._load(folder, name, fold=False)
-        if self._has_layers:
+        if any(loaded.layers for loaded in self.adapters.values()):
             self.model.disable_adapters()
 
     def use(self, name: str | None) -> None:
@@ -58,11 +59,12 @@ class AdaptedModel:
                 return Loaded()
             case "LORA":
                 self.model.load_adapter(str(folder), adapter_name=name)
-                self._has_layers = True
+                self.is_plain = False
                 return Loaded(layers=name)
             case "ADAPTION_PROMPT" if name == OWN and fold:
                 # its attention modules stay in the model that was wrapped
                 self.model = peft_model(self.model, folder).get_base_model()
+                self.is_plain = False
                 return Loaded()
             case "PROMPT_TUNING":
                 vectors = peft_model(self.model, folder).get_prompt(batch_size=1)[0]

@@ -1,6 +1,7 @@
 """Attention over a paged cache on the CPU: each row looks at its own keys only, where the library's mask would hide all others'."""
 
-from typing import Any
+from collections import defaultdict
+from typing import Any, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
 from torch.nn.attention.bias import causal_lower_right  # noqa: TID253
@@ -10,6 +11,70 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward  # n
 NAME = "llmops_rows"
 
 
+class Group(NamedTuple):
+    """Rows of like length, which one call attends for."""
+
+    rows: torch.Tensor | None
+    """Their places in the batch; None: all of it."""
+    pages: torch.Tensor
+    """Numbers of their pages, row after row, each row with as many as the longest has."""
+    mask: torch.Tensor
+    """Shape [rows, 1, 1, tokens]: minus infinity behind the end of a row."""
+
+
+class Decoding(NamedTuple):
+    """Where a step that adds one token to every row reads and writes; the same in all layers."""
+
+    places: torch.Tensor
+    """Where in the cache each row's new token goes."""
+    groups: list[Group]
+
+
+class Buffers:
+    """Memory for gathered keys and values that is used again: what the allocator gives back each time costs a page fault each 4 KiB."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, torch.Tensor] = {}
+
+    def gather(self, name: str, pages: torch.Tensor, numbers: torch.Tensor) -> torch.Tensor:
+        """Copies of some pages."""
+        wanted = numbers.numel() * pages[0].numel()
+        if name not in self._kept or self._kept[name].numel() < wanted or self._kept[name].dtype != pages.dtype:
+            self._kept[name] = torch.empty(2 * wanted, dtype=pages.dtype)
+        out = self._kept[name][:wanted].view(numbers.numel(), *pages.shape[1:])
+        return torch.index_select(pages, 0, numbers, out=out)
+
+
+BUFFERS = Buffers()  # one thread steps all batches of a process
+
+
+def plan_decoding(block_table: torch.Tensor, lengths: torch.Tensor, page_tokens: int, dtype: torch.dtype) -> Decoding:
+    """The plan of a step, from page numbers of shape [rows, most pages] and lengths that count the new token."""
+    table, last = block_table.long(), lengths.long() - 1
+    places = table.gather(1, (last // page_tokens)[:, None])[:, 0] * page_tokens + last % page_tokens
+    groups = []
+    for rows in like_rows([-(-length // page_tokens) for length in lengths.tolist()]):
+        chosen = None if len(rows) == len(lengths) else torch.tensor(rows)
+        ends = lengths if chosen is None else lengths[chosen]
+        num_pages = -(-int(ends.max()) // page_tokens)
+        # a short row's missing pages have a negative number; any page will do behind the mask
+        pages = (table if chosen is None else table[chosen])[:, :num_pages].clamp(min=0).flatten()
+        beyond = torch.arange(num_pages * page_tokens) >= ends[:, None]
+        mask = torch.zeros(beyond.shape, dtype=dtype).masked_fill_(beyond, -torch.inf)[:, None, None]
+        groups.append(Group(chosen, pages, mask))
+    return Decoding(places, groups)
+
+
+def like_rows(num_pages: list[int]) -> list[list[int]]:
+    """Rows to attend together, by their numbers of pages: all of them, unless more than half of what is gathered were padding."""
+    if max(num_pages) * len(num_pages) <= 2 * sum(num_pages):
+        return [list(range(len(num_pages)))]
+    members = defaultdict(list)
+    for row, pages in enumerate(num_pages):
+        members[(pages - 1).bit_length()].append(row)  # within a factor of two
+    return list(members.values())
+
+
 def attend(
     module: torch.nn.Module,
     query: torch.Tensor,
@@ -17,6 +82,7 @@ def attend(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     scaling: float | None = None,
+    decoding: Decoding | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention of rows that lie one after the other, all of shape [1, heads, tokens, size]; without a cache it is the library's own."""
@@ -25,6 +91,8 @@ def attend(
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return plain
     key, value = cache.update(key, value, module.layer_idx, kwargs)
+    if decoding is not None:
+        return attend_pages(query, key, value, kwargs["k_cache"], kwargs["v_cache"], decoding, scaling), None
     num_queries, num_keys = kwargs["cu_seq_lens_q"].diff().tolist(), kwargs["cu_seq_lens_k"].diff().tolist()
     queries, keys, values = (
         torch.split(states, lengths, 2) for states, lengths in ((query, num_queries), (key, num_keys), (value, num_keys))
@@ -40,6 +108,41 @@ def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, s
     return torch.nn.functional.scaled_dot_product_attention(
         query, key, value, attn_mask=mask, is_causal=1 < asking == known, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
     )
+
+
+def attend_pages(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    decoding: Decoding,
+    scaling: float | None,
+) -> torch.Tensor:
+    """One new token of each row, written into the pages [pages, tokens, heads, size]; the answer has shape [1, rows, heads, size]."""
+    heads, size = keys.shape[2:]
+    for pages, states in ((keys, key), (values, value)):
+        pages.view(-1, heads, size).index_copy_(0, decoding.places, states[0].transpose(0, 1))
+    # the queries that share a key head stand where tokens stand, which needs no repeated keys
+    asked = query[0].transpose(0, 1).reshape(query.shape[2], heads, -1, size)
+    attended = [attend_group(asked, keys, values, group, scaling) for group in decoding.groups]
+    if len(attended) == 1:
+        return attended[0].reshape(1, query.shape[2], -1, size)
+    whole = torch.empty_like(asked)
+    for group, part in zip(decoding.groups, attended, strict=True):
+        whole[group.rows] = part
+    return whole.view(1, query.shape[2], -1, size)
+
+
+def attend_group(asked: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, group: Group, scaling: float | None) -> torch.Tensor:
+    """The rows of one group, of shape [rows, key heads, queries of a head, size]."""
+    if group.rows is not None:
+        asked = asked[group.rows]
+    key, value = (
+        BUFFERS.gather(name, pages, group.pages).view(len(asked), -1, *pages.shape[2:]).transpose(1, 2)
+        for name, pages in (("keys", keys), ("values", values))
+    )
+    return torch.nn.functional.scaled_dot_product_attention(asked, key, value, attn_mask=group.mask, scale=scaling)
 
 
 AttentionInterface.register(NAME, attend)

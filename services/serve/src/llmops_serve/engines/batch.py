@@ -6,7 +6,7 @@ token comes next, is ours.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
 from transformers import ContinuousBatchingConfig, GenerationConfig  # noqa: TID253
@@ -51,6 +51,8 @@ class Batch:
             continuous_batching_config=settings(model, room, virtual),
         )
         model.set_attn_implementation(attention.NAME)
+        # the library reads tables of pages with flash attention on GPUs only and turns them off; ours reads them as well
+        self._manager.continuous_batching_config.max_blocks_per_request = num_pages_of(room, virtual)
         self._processor = self._manager._create_batch_processor()
         self._manager.batch_processor = self._processor
         self._runner = Runner(self._processor, self.rows)
@@ -119,6 +121,13 @@ class Runner(ModelRunner):  # type: ignore[misc]
         self._helper = processor.distributed_helper  # type: ignore[attr-defined]
         self.chosen: list[tuple[Row, Choice]] = []
 
+    def compute_batch(self, model: "PreTrainedModel", batch_data: dict[str, Any]) -> None:
+        """A step that adds one token to every row is planned once for all layers; others bring indices of each token."""
+        if batch_data["block_table"] is not None:
+            (lengths,) = (ends.diff() for ends in batch_data["cu_seq_lens_k"].values())
+            batch_data["decoding"] = attention.plan_decoding(batch_data["block_table"][0], lengths, PAGE_TOKENS, self.cache.dtype)
+        super().compute_batch(model, batch_data)
+
     def _sample(self, scores: torch.Tensor, output_ids: torch.Tensor) -> None:
         """Scores have shape [1, rows in the step, vocabulary]; the rows with a token come first."""
         ids = [future.state.request_id for future in self.inputs_and_outputs.requests_in_batch if future.has_new_token]
@@ -135,9 +144,9 @@ class Runner(ModelRunner):  # type: ignore[misc]
 
 def settings(model: "PreTrainedModel", room: Room, virtual: VirtualTokens | None) -> ContinuousBatchingConfig:
     """What the library wants to know, for on a CPU it cannot ask how much memory there is."""
-    longest = room.max_tokens + (len(virtual.token_ids) if virtual else 0)
+    longest = longest_row(room, virtual)
     wanted = min(room.max_rows * longest, room.cache_bytes // bytes_per_token(model))
-    num_pages = max(-(-wanted // PAGE_TOKENS), -(-longest // PAGE_TOKENS) + 1)
+    num_pages = max(-(-wanted // PAGE_TOKENS), num_pages_of(room, virtual))
     return ContinuousBatchingConfig(
         page_size=PAGE_TOKENS,
         num_blocks=num_pages,
@@ -148,6 +157,16 @@ def settings(model: "PreTrainedModel", room: Room, virtual: VirtualTokens | None
         auto_switch_to_flash=False,
         cpu_group_timeout=FOREVER_S,
     )
+
+
+def longest_row(room: Room, virtual: VirtualTokens | None) -> int:
+    """Tokens of the longest row, the learned ones before its prompt included."""
+    return room.max_tokens + (len(virtual.token_ids) if virtual else 0)
+
+
+def num_pages_of(room: Room, virtual: VirtualTokens | None) -> int:
+    """Pages of the longest row, and one for the token after it."""
+    return -(-longest_row(room, virtual) // PAGE_TOKENS) + 1
 
 
 def bytes_per_token(model: "PreTrainedModel") -> int:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from llmops_serve.engines.adapters import AdaptedModel
 from llmops_serve.engines.batch import Batch, Room
 from llmops_serve.engines.messages import WorkerSettings
+from llmops_serve.engines.packed import pack_linears
 from llmops_serve.engines.row import Row
 from llmops_serve.engines.sampling import Choice
 from llmops_shared.errors import LlmopsError
@@ -22,6 +23,8 @@ class Batches:
         if not whole and (settings.adapter is not None or settings.adapters):
             raise LlmopsError(f"{settings.model}: adapters are served over a whole model only; leave quantize and tensor_parallel out")
         self._adapted = AdaptedModel(model, settings.adapter, settings.adapters, foldable=whole)
+        if whole and self._adapted.is_plain:
+            pack_linears(self._adapted.model)
         self._room = Room(settings.max_batch_size, settings.max_total_tokens, settings.cache_bytes // (1 + len(settings.adapters)))
         self._is_split = settings.tensor_parallel > 1
         self._batches: dict[str | None, Batch] = {}
