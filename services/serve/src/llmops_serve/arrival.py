@@ -1,8 +1,9 @@
 """A request as it came: its id, its time, and who sent it."""
 
+import os
 import re
 import time
-import uuid
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -39,14 +40,12 @@ class Arrival(NamedTuple):
         return [(b"x-request-id", value), (b"x-amzn-requestid", value)]
 
 
-def arrival_of(headers: Headers, key: "Key | None") -> Arrival | None:
+def arrival_of(headers: Mapping[bytes, bytes], key: "Key | None") -> Arrival | None:
     """The arrival of a request with these headers; None when the id or the session it brings is none."""
-    request_id = session = None
-    for name, value in headers:
-        if name == b"x-request-id" or (name == b"x-amzn-requestid" and request_id is None):
-            request_id = value.decode("latin-1")
-        elif name in (b"x-session-id", b"x-amzn-sagemaker-session-id"):
-            session = value.decode("latin-1")
-    if any(given is not None and REQUEST_ID.fullmatch(given) is None for given in (request_id, session)):
+    given_id = headers.get(b"x-request-id") or headers.get(b"x-amzn-requestid")
+    given_session = headers.get(b"x-session-id") or headers.get(b"x-amzn-sagemaker-session-id")
+    request_id = os.urandom(16).hex() if given_id is None else given_id.decode("latin-1")
+    session = None if given_session is None else given_session.decode("latin-1")
+    if REQUEST_ID.fullmatch(request_id) is None or (session is not None and REQUEST_ID.fullmatch(session) is None):
         return None
-    return Arrival(request_id or uuid.uuid4().hex, time.perf_counter(), datetime.now(UTC), Caller(key, session))
+    return Arrival(request_id, time.perf_counter(), datetime.now(UTC), Caller(key, session))

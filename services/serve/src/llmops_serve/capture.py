@@ -24,8 +24,8 @@ FLUSH_AT_BYTES = 2_000_000
 MOST_BUFFERED_BYTES = 32_000_000  # kept in memory while the folder cannot be written
 SLICE = 8  # exchanges made into lines between two looks at the requests: some tenths of a millisecond
 
-Form = tuple[Callable[[Exchange], str], Callable[[Exchange], bytes]]
-"""Folder and line of an exchange."""
+Form = tuple[Callable[[Exchange, str], str], Callable[[Exchange], bytes]]
+"""Folder of an exchange in an hour, and its line."""
 
 
 class CaptureLog:
@@ -34,10 +34,10 @@ class CaptureLog:
     def __init__(self, uri: str, server_id: str, mask_pii: bool = True, data_capture: str | None = None) -> None:
         self._server_id = server_id
         self._mask_pii = mask_pii
-        self._forms: list[Form] = [(lambda exchange: folder_of_hour(uri, hour_of(exchange)), own_line)]
+        self._forms: list[Form] = [(lambda exchange, hour: folder_of_hour(uri, hour), own_line)]
         if data_capture is not None:
             # PREFIX/{endpoint}/{variant}/{hour} (SageMaker developer guide, Capture data)
-            self._forms.append((lambda one: folder_of_hour(data_capture, one.endpoint, one.variant, hour_of(one)), capture_line))
+            self._forms.append((lambda one, hour: folder_of_hour(data_capture, one.endpoint, one.variant, hour), capture_line))
         self._uri = uri
         self._waiting: deque[Exchange] = deque()
         self._is_making = False
@@ -73,8 +73,9 @@ class CaptureLog:
 
     def _make(self, exchange: Exchange) -> None:
         kept = masked(exchange) if self._mask_pii else exchange
+        hour = hour_of(exchange)
         for form, (folder_of, line_of) in enumerate(self._forms):
-            folder, line = folder_of(kept), line_of(kept)
+            folder, line = folder_of(kept, hour), line_of(kept)
             self._lines[folder].append(line)
             self._counts[folder] += form == 0
             self._size_bytes += len(line)

@@ -46,7 +46,7 @@ class Sample:
         self.num_seen += 1
         if len(self.values) < MOST_VALUES:
             self.values.append(value)
-        elif (place := random.randrange(self.num_seen)) < MOST_VALUES:
+        elif (place := int(random.random() * self.num_seen)) < MOST_VALUES:
             self.values[place] = value
 
 

@@ -69,7 +69,7 @@ async def whole(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers
 
 async def first_good(gateway: Gateway, planned: Plan, turn: Turn, body: bytes) -> Reply:
     """The first whole answer that a server gives. Raises ServerError."""
-    error = ServerError(503, "there is no server")
+    error: ServerError | None = None
     for one in asked(gateway, planned, turn):
         assert one.upstream is not None
         one.num_relayed += 1
@@ -90,12 +90,13 @@ async def first_good(gateway: Gateway, planned: Plan, turn: Turn, body: bytes) -
             one.num_relayed -= 1
         if error.status == 422:
             break
+    assert error is not None  # a variant has a server
     raise error
 
 
 async def stream(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers: Headers) -> None:
     """The server's events as they come; another server's while none was sent."""
-    error = ServerError(503, "there is no server")
+    error: ServerError | None = None
     for one in asked(gateway, planned, turn):
         assert one.upstream is not None
         one.num_relayed += 1
@@ -114,6 +115,7 @@ async def stream(gateway: Gateway, planned: Plan, turn: Turn, send: Send, header
             one.num_relayed -= 1
         if error.status == 422:
             break
+    assert error is not None  # a variant has a server
     raise error
 
 
@@ -145,7 +147,7 @@ async def events(answer: Answer, planned: Plan, turn: Turn, send: Send, headers:
 
 def asked(gateway: Gateway, planned: Plan, turn: Turn) -> Iterator[Replica]:
     """The servers to ask, with a note in the record; each but the first is a retry."""
-    for number, one in enumerate(planned.served.engine.in_order(planned.ask.sticky)):
+    for number, one in enumerate(planned.served.engine.in_order(planned.sticky)):
         if number:
             gateway.metrics.count("llmops_retries")
         turn.replica = one.name

@@ -56,9 +56,9 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        path = scope["path"]
-        key = self._key(scope["headers"])
-        arrival = arrival_of(scope["headers"], key)
+        path, given = scope["path"], dict(scope["headers"])
+        key = None if self.keys is None else self._key(given.get(b"authorization", b""))
+        arrival = arrival_of(given, key)
         headers = arrival.headers() if arrival else []
         if self.is_draining:
             headers.append((b"connection", b"close"))
@@ -74,11 +74,9 @@ class Front:
         else:
             await self._hand_on(self.gateway, scope, receive, send, arrival, headers)
 
-    def _key(self, headers: Headers) -> Key | None:
-        """The key a request brings; None without one, or where none is needed."""
-        if self.keys is None:
-            return None
-        given = next((value for name, value in headers if name == b"authorization"), b"")
+    def _key(self, given: bytes) -> Key | None:
+        """The key that a request's `authorization` names; None without one."""
+        assert self.keys is not None
         scheme, _, secret = given.decode("latin-1").partition(" ")
         return self.keys.find(secret.strip()) if scheme.lower() == "bearer" else None
 

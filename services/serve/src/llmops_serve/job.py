@@ -40,6 +40,10 @@ class Served:
     text: ModelText
     engine: Replicas
     limits: Limits
+    is_relayed: bool = False
+    """Whether its servers have OpenAI's routes as well and are reached over HTTP: requests may be handed on as they are."""
+    adapters: frozenset[str] = frozenset()
+    """Names of the adapters that may be asked for."""
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from llmops_serve.gateway import Gateway
 from llmops_serve.guard.guard import open_guard
 from llmops_serve.job import Limits, Served
 from llmops_serve.metrics import Metrics
-from llmops_serve.relay import relays
 from llmops_serve.replicas import Replica, Replicas
 from llmops_serve.retrieve import Retriever, open_retriever
 from llmops_shared.contracts import Endpoint, ModelPackage, RetrievalIndex
@@ -27,6 +26,9 @@ from llmops_shared.resume import digest_of
 from llmops_shared.store import folder_of, join
 
 logger = logging.getLogger(__name__)
+
+RELAYED = ("tgi", "vllm")
+"""Engines whose servers have OpenAI's routes as the gateway has them."""
 
 
 @asynccontextmanager
@@ -92,7 +94,7 @@ async def load(served: Served) -> None:
             raise
         logger.warning("variant %s (shadow): %s; its copies fail until it answers", served.variant.name, error)
         return
-    if not relays(served):
+    if not served.is_relayed:
         await served.text.ready()
     logger.info("variant %s%s: %s loaded", served.variant.name, " (shadow)" if served.variant.shadow else "", served.package.name)
 
@@ -118,7 +120,10 @@ def realize(variant: Variant, folder: str, config: RunConfig) -> Served:
     opened = open_variant(variant, folder, config)
     replicas = [Replica(engine, engine.upstream if isinstance(engine, RemoteEngine) else None) for engine in opened.engines]
     engine = Replicas(replicas, config.first_token_timeout_s)
-    return Served(variant, opened.package, opened.text, engine, limits(config, opened.package, opened.place))
+    is_relayed = variant.engine in RELAYED and all(one.upstream is not None for one in replicas)
+    adapters = frozenset(adapter.name for adapter in variant.adapters)
+    most = limits(config, opened.package, opened.place)
+    return Served(variant, opened.package, opened.text, engine, most, is_relayed, adapters)
 
 
 def limits(config: RunConfig, package: ModelPackage, place: str) -> Limits:

@@ -21,7 +21,6 @@ from llmops_shared.contracts.endpoint import Arm
 from llmops_shared.contracts.exchange import Message
 
 SHARED_ROUTES = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
-ENGINES = frozenset({"tgi", "vllm"})
 OURS = ("retrieval", "metadata", "user")
 BYTES_PER_TOKEN = 8  # fewer tokens than that no text has; what might have too many is counted exactly elsewhere
 SAMPLING = Sampling(max_new_tokens=1)  # the server reads the options itself
@@ -31,6 +30,7 @@ class Plan(NamedTuple):
     """A request that is handed on."""
 
     ask: Ask
+    sticky: str
     arm: Arm | None
     served: Served
     route: str
@@ -45,16 +45,17 @@ def plan(gateway: Gateway, route: str, tree: Any, arrival: Arrival) -> Plan | No
     if not isinstance(tree, dict) or tree.get("retrieval"):
         return None
     messages = messages_of(route, tree)
-    metadata, user = tree.get("metadata") or {}, tree.get("user")
-    if messages is None or not is_text(metadata) or not isinstance(user, str | None) or not isinstance(tree.get("model"), str | None):
+    metadata, user, model = tree.get("metadata") or {}, tree.get("user"), tree.get("model")
+    if messages is None or not (is_text(metadata) and is_text_or_none(user) and is_text_or_none(model)):
         return None
     is_chat = route == "/v1/chat/completions"
     ask = Ask(
         arrival.request_id, route, arrival.arrived, arrival.time, messages, is_chat, SAMPLING, None, None,
         metadata=metadata, caller=arrival.caller, user=user,
     )  # fmt: skip
-    arm, served = gateway.route(ask.sticky)
-    if not (relays(served) and (gateway.shadow is None or relays(gateway.shadow)) and fits(tree, served, messages)):
+    sticky = ask.sticky
+    arm, served = gateway.route(sticky)
+    if not (served.is_relayed and (gateway.shadow is None or gateway.shadow.is_relayed) and fits(tree, served, messages)):
         return None
     guard, allowed = gateway.guard, messages
     if guard is not None:
@@ -67,10 +68,10 @@ def plan(gateway: Gateway, route: str, tree: Any, arrival: Arrival) -> Plan | No
         allowed = verdict.messages
         if limit is not None and sum(len(message.content) for message in messages) > limit * BYTES_PER_TOKEN // 4:
             return None
-    model, adapters = tree.get("model"), {adapter.name for adapter in served.variant.adapters}
-    if model is not None and model != gateway.endpoint.name and model not in adapters:
+    is_adapter = model in served.adapters
+    if not (is_adapter or model is None or model == gateway.endpoint.name):
         return None
-    sent = {key: value for key, value in tree.items() if key not in OURS and (key != "model" or model in adapters)}
+    sent = {key: value for key, value in tree.items() if key not in OURS and (is_adapter or key != "model")}
     said = prompted(arm, allowed) if is_chat else allowed
     if said is not messages:
         sent |= {"messages": [message.model_dump() for message in said]} if is_chat else {"prompt": said[0].content}
@@ -78,12 +79,7 @@ def plan(gateway: Gateway, route: str, tree: Any, arrival: Arrival) -> Plan | No
     hides_usage = streams and not (isinstance(options, dict) and options.get("include_usage"))
     if streams:
         sent["stream_options"] = {"include_usage": True}
-    return Plan(ask, arm, served, route, to_json(sent), streams, hides_usage)
-
-
-def relays(served: Served) -> bool:
-    """Whether a variant's servers have the same routes and are reached over HTTP."""
-    return served.variant.engine in ENGINES and all(one.upstream is not None for one in served.engine.replicas)
+    return Plan(ask, sticky, arm, served, route, to_json(sent), streams, hides_usage)
 
 
 def messages_of(route: str, tree: dict[str, Any]) -> list[Message] | None:
@@ -104,6 +100,11 @@ def messages_of(route: str, tree: dict[str, Any]) -> list[Message] | None:
 def is_text(metadata: Any) -> bool:
     """Whether it is a mapping of texts to texts."""
     return isinstance(metadata, dict) and all(isinstance(key, str) and isinstance(value, str) for key, value in metadata.items())
+
+
+def is_text_or_none(value: Any) -> bool:
+    """Whether it is a text, or not given."""
+    return value is None or isinstance(value, str)
 
 
 def fits(tree: dict[str, Any], served: Served, messages: list[Message]) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 
@@ -88,11 +88,12 @@ class Replicas:
         """Requests under way."""
         return sum(one.load() for one in self.replicas)
 
-    def in_order(self, key: str) -> Iterator[Replica]:
+    def in_order(self, key: str) -> Iterable[Replica]:
         """The servers to try for a conversation: its own first, so that it finds its prefix cached; crowded and failing ones last."""
-        if len(self.replicas) == 1:  # left alone or not, there is no other
-            yield self.replicas[0]
-            return
+        # left alone or not, an only one is the one to try
+        return self.replicas if len(self.replicas) == 1 else self._ranked(key)
+
+    def _ranked(self, key: str) -> Iterator[Replica]:
         ranked = sorted(self.replicas, key=lambda one: hashlib.blake2b(f"{key}\0{one.name}".encode(), digest_size=8).digest())
         bound = CROWDED * (self.num_requests() + 1) / len(ranked)
         ranked.sort(key=lambda one: one.load() + 1 > bound)

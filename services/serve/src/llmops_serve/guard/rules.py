@@ -15,16 +15,19 @@ class Rules:
 
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
-        self._topics = topic_patterns(config.blocked_topics)
+        self._topics = tuple(topic_patterns(config.blocked_topics).items())
 
     def reason(self, messages: Sequence[Message]) -> str | None:
         """Why a conversation is refused; None: it is not. Looks at what the user says, the last turn first."""
         asked = [message.content for message in reversed(messages) if message.role == "user"]
-        for name, pattern in self._topics.items():
-            if any(pattern.search(text) for text in asked):
-                return f"topic:{name}"
-        if self._config.injection == "refuse" and any(self._attacks(text) for text in asked):
-            return "injection"
+        refuses_injection = self._config.injection == "refuse"
+        for name, pattern in self._topics:
+            for text in asked:
+                if pattern.search(text):
+                    return f"topic:{name}"
+        for text in asked:
+            if refuses_injection and self._attacks(text):
+                return "injection"
         if self._config.pii == "refuse" and any(find(message.content, self._config.pii_kinds) for message in messages):
             return "pii"
         return None
@@ -38,7 +41,7 @@ class Rules:
         if self._config.pii != "mask":
             return messages
         texts = [mask(message.content, self._config.pii_kinds) for message in messages]
-        if all(text == message.content for text, message in zip(texts, messages, strict=True)):
+        if texts == [message.content for message in messages]:
             return messages
         return [message.model_copy(update={"content": text}) for text, message in zip(texts, messages, strict=True)]
 
