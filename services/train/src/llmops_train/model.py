@@ -104,7 +104,7 @@ def save_model(model: "PreTrainedModel", folder: Path) -> None:
 def taking_deepspeed_for_absent() -> Iterator[None]:
     """Within it, accelerate does not look whether a model is one of DeepSpeed's engines, for which it imports DeepSpeed (3 s) where that is
     installed; what is saved here never is."""
-    from accelerate.utils import other
+    from accelerate.utils import other  # type: ignore[import-untyped]
 
     known = other.is_deepspeed_available
     other.is_deepspeed_available = lambda: False

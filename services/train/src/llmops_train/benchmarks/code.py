@@ -7,6 +7,7 @@ from llmops_train.sandbox.sandbox import Outcome, Sandbox
 
 PROMPTS_AND_STOPS = ("\nclass", "\ndef", "\n#", "\nif", "\nprint")  # as in the paper (Chen et al. 2021, arXiv:2107.03374)
 VERSION = "1"
+CODE = ("humaneval", "mbpp")
 
 
 def check_program(row: dict[str, Any], completion: str) -> str:

@@ -1,7 +1,6 @@
 """Runs benchmark tasks, keeps finished ones, and turns what the harness found into scores row by row."""
 
 import contextlib
-import functools
 import hashlib
 import json
 import logging
@@ -14,7 +13,8 @@ import numpy as np
 
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import join
-from llmops_train.benchmarks.code import code_task
+from llmops_train.benchmarks.code import CODE, code_task
+from llmops_train.benchmarks.harness import check_examples, load_tasks, measure
 from llmops_train.benchmarks.local import BBH, MMLU, expand, load
 from llmops_train.evaluation.config import BenchmarksConfig
 from llmops_train.evaluation.endpoint import HttpModel
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-CODE = ("humaneval", "mbpp")
 GENERATED_TOKENS = 256  # the harness's own default
 SAMPLES = 3  # of each task, for the page
 
@@ -110,8 +109,6 @@ def open_lm(answerer: Any, config: BenchmarksConfig) -> Any:
 
 def run_task(name: str, spec: Any, lm: Any, config: BenchmarksConfig, journal: Journal) -> dict[str, Any]:
     """One task by the harness; answered items are kept in a file beside the report, where that is on this machine."""
-    from lm_eval.evaluator import simple_evaluate
-
     try:
         tasks = load_tasks(spec)
     except (ConnectionError, FileNotFoundError, KeyError, ValueError) as error:
@@ -123,52 +120,8 @@ def run_task(name: str, spec: Any, lm: Any, config: BenchmarksConfig, journal: J
         if longest is not None and options is not None:  # half of what the model takes is for the prompt
             options["max_gen_toks"] = min(int(options.get("max_gen_toks", GENERATED_TOKENS)), longest // 2)
     cache = None if urlsplit(journal.out).scheme else join(journal.out, f"{journal.prefix}-requests")
-    found = simple_evaluate(
-        model=lm,
-        tasks=list(tasks.values()),
-        num_fewshot=config.num_fewshot,
-        limit=config.limit,
-        use_cache=cache,
-        bootstrap_iters=0,
-        confirm_run_unsafe_code=True,
-        log_samples=True,
-    )
-    assert found is not None
+    found = measure(tasks, lm, config, cache)
     return {"results": [result for task in tasks for result in results_of(task, tasks[task], found)]}
-
-
-def load_tasks(spec: Any) -> dict[str, Any]:
-    """The harness's tasks of a name, or of settings laid over the stock task of that name."""
-    from lm_eval.api.task import ConfigurableTask
-    from lm_eval.tasks._yaml_loader import load_yaml
-
-    manager = task_manager()
-    if isinstance(spec, str):
-        loaded: dict[str, Any] = manager.load([spec])["tasks"]
-        return loaded
-    entry = manager.task_index.get(spec["task"])
-    stock = {} if entry is None or spec["task"] in CODE else load_yaml(entry.yaml_path, resolve_func=True)
-    settings = {key: value for key, value in {**stock, **spec}.items() if key not in ("tag", "group", "task_list")}
-    return {spec["task"]: ConfigurableTask(config=settings)}
-
-
-@functools.cache
-def task_manager() -> Any:
-    """The harness's index of its tasks, which takes seconds to make."""
-    from lm_eval.tasks import TaskManager
-
-    return TaskManager()
-
-
-def check_examples(task: Any, num_fewshot: int | None) -> None:
-    """Raises LlmopsError when the prompt wants examples and there are none but the questions themselves."""
-    wanted = task.config.num_fewshot if num_fewshot is None else num_fewshot
-    samples = task.fewshot_cfg.samples
-    if wanted and not samples and task.config.fewshot_split is None and task.config.training_split is None:
-        raise LlmopsError(
-            f"benchmarks: {task.config.task} puts {wanted} examples in front, and there is no train split to take them from; "
-            f"add one to benchmarks.data, or set benchmarks.num_fewshot=0"
-        )
 
 
 def results_of(name: str, task: Any, found: Any) -> Iterator[dict[str, Any]]:
