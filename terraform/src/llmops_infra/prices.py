@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from llmops_infra.config import Environment
 from llmops_infra.price_list import Use, read_use
+from llmops_infra.private_services import services_of
 from llmops_shared.config import Config
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.prices.price_list import PriceList, read_prices
@@ -103,11 +104,11 @@ def network_lines(environment: Environment, prices: PriceList, use: Use) -> Iter
     """Private endpoints by hour and zone, and the way out where there is one."""
     network = environment.network
     zones = min(network.endpoint_zones, network.num_zones)
-    num = len(network.private_services) * zones
+    num = len(services_of(environment))
     yield Line(
         "network",
-        f"{len(network.private_services)} private endpoints in {zones} zone{'s' if zones > 1 else ''}",
-        num * prices.hourly["vpc_endpoint"] * HOURS,
+        f"{num} private endpoints in {zones} zone{'s' if zones > 1 else ''}",
+        num * zones * prices.hourly["vpc_endpoint"] * HOURS,
         use.private_traffic_gib * prices.used["vpc_endpoint_gib"],
     )
     if network.nat:

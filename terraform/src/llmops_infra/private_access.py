@@ -6,9 +6,8 @@ from constructs import Construct
 
 from llmops_infra.config import Environment
 from llmops_infra.policy import allow, document
-from llmops_infra.private_services import ACTIONS
+from llmops_infra.private_services import ACTIONS, services_of
 from llmops_infra.security_groups import SecurityGroups
-from llmops_infra.settings import PrivateService
 from llmops_infra.stack import Account
 
 S3_ACTIONS = (
@@ -54,7 +53,7 @@ class PrivateAccess(Construct):
             from_port=443,
             to_port=443,
         )
-        for service in environment.network.private_services:
+        for service in services_of(environment):
             VpcEndpoint(
                 self,
                 service.replace(".", "-"),
@@ -73,7 +72,7 @@ class PrivateAccess(Construct):
         # docs.aws.amazon.com/sagemaker/latest/dg/mlflow-private-link.html
         return f"aws.sagemaker.{region}.experiments" if name == "mlflow" else f"com.amazonaws.{region}.{name}"
 
-    def _policy(self, service: PrivateService) -> str:
+    def _policy(self, service: str) -> str:
         """Our own principals only: stolen keys of another account carry nothing out."""
         own = {"StringEquals": {"aws:PrincipalAccount": self._account.id}}
         return document(allow("OwnPrincipals", ACTIONS[service], ["*"], own, {"AWS": "*"}))

@@ -1,8 +1,8 @@
-"""What may be called through each interface endpoint: the calls our jobs make, nothing else."""
+"""Which services have an interface endpoint, and what may be called through each: the calls our jobs make, nothing else."""
 
 from collections.abc import Mapping, Sequence
 
-from llmops_infra.settings import PrivateService
+from llmops_infra.config import Environment
 
 # docs.aws.amazon.com/sagemaker/latest/dg/mlflow-create-tracking-server-iam.html
 MLFLOW_ACTIONS = [
@@ -17,7 +17,7 @@ MLFLOW_ACTIONS = [
     )),
 ]  # fmt: skip
 
-ACTIONS: Mapping[PrivateService, Sequence[str]] = {
+ACTIONS: Mapping[str, Sequence[str]] = {
     "sagemaker.api": [
         "sagemaker:AddTags", "sagemaker:Create*", "sagemaker:Describe*", "sagemaker:List*", "sagemaker:Search",
         "sagemaker:StartPipelineExecution", "sagemaker:StopTrainingJob", "sagemaker:StopProcessingJob", "sagemaker:Update*",
@@ -53,4 +53,23 @@ ACTIONS: Mapping[PrivateService, Sequence[str]] = {
         "bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream", "bedrock:Converse", "bedrock:ConverseStream",
         "bedrock:ApplyGuardrail",
     ],
+    "bedrock-agent-runtime": ["bedrock:Rerank"],
+    "kendra": [
+        "kendra:BatchDeleteDocument", "kendra:BatchGetDocumentStatus", "kendra:BatchPutDocument", "kendra:DescribeIndex", "kendra:Retrieve",
+        "kendra:UpdateIndex",
+    ],
 }  # fmt: skip
+
+
+def services_of(environment: Environment) -> list[str]:
+    """The services of `network.private_services`, and those of the kinds of retrieval that are switched on.
+
+    OpenSearch Serverless has an endpoint of its own kind beside its collection.
+    """
+    retrieval = environment.retrieval
+    services: list[str] = list(environment.network.private_services)
+    if "bedrock-runtime" in services and (retrieval.opensearch or retrieval.pgvector or retrieval.kendra):
+        services.append("bedrock-agent-runtime")  # reranks what a store found
+    if retrieval.kendra:
+        services.append("kendra")
+    return services

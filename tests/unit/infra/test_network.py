@@ -3,7 +3,8 @@
 import ipaddress
 from typing import Any
 
-from llmops_infra.private_services import ACTIONS
+from llmops_infra.config import load_environment
+from llmops_infra.private_services import ACTIONS, services_of
 from llmops_infra.settings import PRIVATE_SERVICES
 from support.infrastructure import Stacks, synthesized
 from support.stacks import ACCOUNT, PARTITION, Resources, statements
@@ -91,8 +92,9 @@ def test_every_service_has_a_private_endpoint_with_a_policy(platform: Resources)
     endpoints = platform["aws_vpc_endpoint"].values()
     services = {endpoint["service_name"].removeprefix("com.amazonaws.eu-west-1.") for endpoint in endpoints}
 
-    assert services == {"s3", "aws.sagemaker.eu-west-1.experiments", *PRIVATE_SERVICES} - {"mlflow"}
-    assert ACTIONS.keys() == set(PRIVATE_SERVICES)
+    # all kinds of retrieval are switched on here
+    assert services == {"s3", "aws.sagemaker.eu-west-1.experiments", "kendra", "bedrock-agent-runtime", *PRIVATE_SERVICES} - {"mlflow"}
+    assert ACTIONS.keys() == {*PRIVATE_SERVICES, "kendra", "bedrock-agent-runtime"}
     for endpoint in endpoints:
         for statement in statements(endpoint["policy"]):
             assert statement["Effect"] == "Allow"
@@ -100,6 +102,17 @@ def test_every_service_has_a_private_endpoint_with_a_policy(platform: Resources)
             # either our own principals, or the one bucket with AWS's image layers
             bounded = statement.get("Condition", {}).get("StringEquals", {}).get("aws:PrincipalAccount")
             assert bounded or statement["Resource"] == [f"arn:{PARTITION}:s3:::prod-eu-west-1-starport-layer-bucket/*"]
+
+
+def test_retrieval_brings_the_endpoints_that_it_calls() -> None:
+    def added(*words: str) -> list[str]:
+        environment = load_environment("dev", list(words))
+        return services_of(environment)[len(environment.network.private_services) :]
+
+    assert added() == []
+    assert added("retrieval.pgvector={}") == ["bedrock-agent-runtime"]
+    assert added("retrieval.kendra={}") == ["bedrock-agent-runtime", "kendra"]
+    assert added("retrieval.kendra={}", "network.private_services=[sts]") == ["kendra"]
 
 
 def test_the_s3_endpoint_reaches_buckets_of_this_account_only(platform: Resources) -> None:
