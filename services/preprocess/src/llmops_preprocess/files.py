@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatch
+from typing import BinaryIO
 
 from llmops_preprocess.archives import DAMAGED, Member, RefusedError, damage, members
 from llmops_preprocess.files_config import Files
@@ -13,6 +14,7 @@ from llmops_preprocess.record import Broken, Record
 from llmops_preprocess.scanned_page import PageReader
 from llmops_preprocess.slices import Piece
 from llmops_preprocess.tables import read_csv, read_json, read_json_lines, read_lines, read_parquet, read_tsv
+from llmops_preprocess.urls import read_urls
 from llmops_preprocess.word import read_word
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import Entry, join, store_for
@@ -25,6 +27,7 @@ READERS: dict[str, Reader] = {
     ".parquet": read_parquet, ".txt": read_text, ".text": read_text, ".md": read_markdown, ".markdown": read_markdown,
     ".html": read_html, ".htm": read_html, ".xhtml": read_html, ".pdf": read_pdf, ".docx": read_word,
     ".png": read_image, ".jpg": read_image, ".jpeg": read_image, ".tif": read_image, ".tiff": read_image,
+    ".urls": read_urls,
 }  # fmt: skip
 
 
@@ -68,20 +71,25 @@ def read_files(
             if piece.end is not None:
                 yield from read_lines(Member(name, file), source, view, piece.first_line)
                 continue
-            for member in members(name, file):
-                if isinstance(member, Broken):
-                    yield member
-                    continue
-                try:
-                    yield from read_member(member, source, view, pages)
-                except RefusedError as error:
-                    yield Broken(member.name, 1, str(error))
-                    break
+            yield from read_stream(name, file, source, view, pages)
 
 
-def read_member(member: Member, source: Files, view: str, pages: PageReader | None) -> Iterator[Record | Broken]:
-    """What is in one file."""
-    reader = READERS.get(suffix(member.name))
+def read_stream(name: str, file: BinaryIO, source: Files, view: str, pages: PageReader | None) -> Iterator[Record | Broken]:
+    """What is in a file, or in the files in it."""
+    for member in members(name, file):
+        if isinstance(member, Broken):
+            yield member
+            continue
+        try:
+            yield from read_member(member, source, view, pages)
+        except RefusedError as error:
+            yield Broken(member.name, 1, str(error))
+            break
+
+
+def read_member(member: Member, source: Files, view: str, pages: PageReader | None, kind: str | None = None) -> Iterator[Record | Broken]:
+    """What is in one file, whose kind its name tells where nothing else does."""
+    reader = READERS.get(kind or suffix(member.name))
     if reader is None:
         known = " ".join(READERS)
         yield Broken(member.name, 1, f"no reader for {suffix(member.name) or 'a name without suffix'} (known: {known}); see source.exclude")

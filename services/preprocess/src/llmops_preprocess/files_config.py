@@ -22,9 +22,23 @@ class Textract(Config):
     """Longest wait for an asynchronous job, in seconds."""
 
 
+class Fetch(Config):
+    """Fetching of what lists of URLs (`.urls`, one a line) name, from public addresses only."""
+
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Longest time for one URL with all its redirects, in seconds; a lookup of its name may add the resolver's own."""
+    max_redirects: int = Field(default=5, ge=0)
+    """Redirects that are followed, each checked like a URL of its own."""
+    ports: tuple[int, ...] = Field(default=(80, 443), min_length=1)
+    """Ports that are asked."""
+    allowed_addresses: tuple[str, ...] = Field(default=())
+    """Addresses with their ports, such as `127.0.0.1:8000`, that are reached though they are not public: for tests, and for a
+    server of one's own that holds nothing secret."""
+
+
 class Files(Config):
     """Files of any kind we read, told by their names: .jsonl .json .csv .tsv .parquet .txt .md .html .pdf .docx, images with
-    Textract; each also in .gz .zst .tar .zip."""
+    Textract, lists of URLs with `fetch`; each also in .gz .zst .tar .zip."""
 
     kind: Literal["files"]
     """Source kind."""
@@ -47,3 +61,5 @@ class Files(Config):
     """Longer lines and documents go to the dead letters; it bounds memory."""
     textract: Textract | None = Field(default=None)
     """Reads images and PDF pages without text; null: they go to the dead letters."""
+    fetch: Fetch | None = Field(default=None)
+    """Fetches what `.urls` files name, by their media types; null: they go to the dead letters and no server is asked."""
