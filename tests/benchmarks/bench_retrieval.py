@@ -4,8 +4,8 @@
 
 Chunks are windows of three sentences of Python's documentation, the PEPs, the Rust book, Shakespeare and news; a question is a sentence
 of a document without every third of its words. Every way of searching is asked each question in turn,
-so that a busy machine slows all of them alike. `exact` is the scan that numpy does over all vectors, and PostgreSQL's own without the
-graph. Vectors are never random numbers: graphs find the neighbours of text, and not of noise.
+so that a busy machine slows all of them alike; CPU is this process's and PostgreSQL's. `exact` is the scan that numpy does over all
+vectors. A folder that is named keeps the database for another run. Vectors are never random numbers: graphs find the neighbours of text, and not of noise.
 """
 
 import gzip
@@ -70,7 +70,9 @@ def make_chunks(data: Path, num_chunks: int, num_questions: int) -> tuple[list[S
         StoredChunk(f"c{number}", f"d{place}", windows[place][1], windows[place][0], "", {"source": windows[place][0]})
         for number, place in enumerate(chosen)
     ]
-    asked = [asked_of[place] for place in draw.permutation(len(asked_of))[:num_questions]]
+    # templates of instructions come again and again, and one question asked six times would count six times
+    asked_once = list(dict.fromkeys(asked_of))
+    asked = [asked_once[place] for place in draw.permutation(len(asked_once))[:num_questions]]
     return chunks, [" ".join(word for place, word in enumerate(text.split()) if place % 3) for text in asked]
 
 

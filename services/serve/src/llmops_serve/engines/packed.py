@@ -21,7 +21,7 @@ class PackedLinear(torch.nn.Module):
 
 def pack_linears(model: torch.nn.Module) -> None:
     """Packs the larger plain linear layers of a model that is only read; where PyTorch has no oneDNN they stay as they are."""
-    if not torch.backends.mkldnn.is_available():
+    if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
     for module in list(model.modules()):
         for name, layer in list(module.named_children()):
