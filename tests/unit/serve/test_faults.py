@@ -23,23 +23,23 @@ def test_ten_times_too_much_is_refused_at_once_and_the_rest_is_answered(tmp_path
     """LLMOPS_OVERLOAD_S=60 for the length that is promised; the limits allow for what the machine itself was late."""
     seconds = float(os.environ.get("LLMOPS_OVERLOAD_S", "4"))
     with gateway(tmp_path, 1, "max_concurrent_requests=8") as (process, (server,), _):
-        server.delay_s = 0.2  # 8 at a time: 40 a second
-        calm, late_before = asyncio.run(arrivals(process.port, 20, 4))
+        server.delay_s = 0.4  # 8 at a time: 20 a second
+        calm, late_before = asyncio.run(arrivals(process.port, 10, 4))
         before = process.memory_mb()
-        storm, late = asyncio.run(arrivals(process.port, 400, seconds))
+        storm, late = asyncio.run(arrivals(process.port, 200, seconds))
         after = process.memory_mb()
-        recovered, late_after = asyncio.run(arrivals(process.port, 20, 2))
+        recovered, late_after = asyncio.run(arrivals(process.port, 10, 3))
 
-    assert statuses(calm) == {200: 80}
+    assert statuses(calm) == {200: 40}
     assert set(statuses(storm)) == {200, 429}
-    assert statuses(recovered)[200] >= 38  # the first may meet the last of the storm
+    assert statuses(recovered)[200] >= 28  # the first may meet the last of the storm
     accepted, refused = ([took for status, took in storm if status == wanted] for wanted in (200, 429))
     usual = quantile([took for _, took in calm], 0.99)
     print(f"{len(accepted)} accepted, p99 {quantile(accepted, 0.99):.3f} s (calm {usual:.3f} s); {len(refused)} refused, "  # noqa: T201
           f"p50 {quantile(refused, 0.5):.4f} s, p99 {quantile(refused, 0.99):.4f} s; {before:.0f} MB, then {after:.0f} MB; "
           f"sent late by {late_before:.3f}, {late:.3f}, {late_after:.3f} s")  # fmt: skip
     assert server.most_open == 8
-    assert len(accepted) >= 20 * seconds
+    assert len(accepted) >= 10 * seconds
     assert quantile(refused, 0.5) <= 0.05 + late
     assert quantile(refused, 0.99) <= 0.05 + 5 * late
     assert quantile(accepted, 0.99) <= 2 * usual + 5 * late

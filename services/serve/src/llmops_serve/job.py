@@ -46,7 +46,7 @@ class Served:
     """Names of the adapters that may be asked for."""
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)  # nobody changes it; frozen ones take three times as long to make, and this one is made for every request
 class Ask:
     """A request, whatever route it came by."""
 

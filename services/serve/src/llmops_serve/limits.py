@@ -43,9 +43,10 @@ class Bucket:
     def wait_s(self, amount: float) -> float:
         """Seconds until that much may be spent; 0: now."""
         now = self._clock()
-        self._level = min(self._most, self._level + (now - self._time) * self._per_second)
+        level = self._level + (now - self._time) * self._per_second
+        self._level = level = level if level < self._most else self._most
         self._time = now
-        return max(0.0, (amount - self._level) / self._per_second)
+        return 0.0 if amount <= level else (amount - level) / self._per_second
 
     def spend(self, amount: float) -> None:
         """Takes that much."""
@@ -62,9 +63,11 @@ class Key:
 
     def admit(self) -> int:
         """Counts a request; 0, or the seconds after which it may be asked again."""
-        waits = [self._requests.wait_s(1) if self._requests else 0.0, self._tokens.wait_s(1) if self._tokens else 0.0]
-        if max(waits) > 0:
-            return math.ceil(max(waits))
+        wait_s = self._requests.wait_s(1) if self._requests else 0.0
+        if self._tokens:
+            wait_s = max(wait_s, self._tokens.wait_s(1))
+        if wait_s > 0:
+            return math.ceil(wait_s)
         if self._requests:
             self._requests.spend(1)
         return 0

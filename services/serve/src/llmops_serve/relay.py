@@ -22,6 +22,8 @@ from llmops_shared.contracts.exchange import Message
 
 SHARED_ROUTES = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
 OURS = ("retrieval", "metadata", "user")
+PLAIN = frozenset({"role", "content"})
+"""Fields of a message that is nothing but text."""
 BYTES_PER_TOKEN = 8  # fewer tokens than that no text has; what might have too many is counted exactly elsewhere
 SAMPLING = Sampling(max_new_tokens=1)  # the server reads the options itself
 
@@ -90,9 +92,12 @@ def messages_of(route: str, tree: dict[str, Any]) -> list[Message] | None:
             return [Message(role="user", content=given)] if isinstance(given, str) and given else None
         if not isinstance(given, list) or not given:
             return None
-        if any(not isinstance(item, dict) or item.keys() - {"role", "content"} for item in given):
-            return None
-        return [Message(role=item.get("role"), content=item.get("content")) for item in given]
+        found = []
+        for item in given:
+            if not isinstance(item, dict) or not item.keys() <= PLAIN:
+                return None
+            found.append(Message(role=item.get("role"), content=item.get("content")))
+        return found
     except ValidationError:
         return None
 
@@ -119,7 +124,10 @@ def fits(tree: dict[str, Any], served: Served, messages: list[Message]) -> bool:
     longest = tree.get("max_completion_tokens") or tree.get("max_tokens") or 1
     if not isinstance(longest, int) or longest < 1:
         return False
-    return sum(len(message.content) for message in messages) // BYTES_PER_TOKEN + longest <= limits.max_total_tokens
+    length = 0
+    for message in messages:
+        length += len(message.content)
+    return length // BYTES_PER_TOKEN + longest <= limits.max_total_tokens
 
 
 class Whole(NamedTuple):

@@ -10,7 +10,7 @@ from llmops_shared.contracts.endpoint import Arm
 from llmops_shared.contracts.exchange import Exchange, RetrievalTrace
 
 
-@dataclass
+@dataclass(slots=True)
 class Turn:
     """What is known of an answer so far."""
 
