@@ -3,12 +3,15 @@
 import pytest
 import torch
 
+from llmops_serve.engines.answer import Answer
 from llmops_serve.engines.batch import Batch, Room
-from llmops_serve.engines.engine import Sampling
+from llmops_serve.engines.engine import Prompt, Sampling
 from llmops_serve.engines.load import end_tokens, load_model
 from llmops_serve.engines.packed import PackedLinear, pack_linears
 from llmops_serve.engines.row import Row
+from llmops_serve.text import ModelText
 from llmops_shared.errors import LlmopsError
+from support.stories import PUBLISHED
 
 PROMPTS = [[10, 20, 30], [40], [50, 60, 70, 80, 90, 100, 110, 120], [130, 140], [150, 160, 170, 180, 190]]
 
@@ -223,12 +226,27 @@ def test_a_pickled_model_is_never_loaded(tmp_path, packages):
         load_model(tmp_path)
 
 
-def test_the_published_tiny_stories_model_answers_as_transformers_does(test_data):
-    model = load_model(test_data / "model-stories260k")
-    prompts = [[1], [1, 403, 407, 261, 378], [1, 403]]
-    rows = [greedy(prompt) for prompt in prompts]
+@pytest.fixture(scope="module")
+def stories(test_data):
+    return load_model(test_data / "model-stories260k")
 
-    run(model, rows, num_steps=100)
 
-    assert [new_tokens(row) for row in rows] == [generate(model, prompt, 100) for prompt in prompts]
-    assert end_tokens(model) == {2}
+def test_the_published_text_of_a_published_model(stories, test_data):
+    answer = Answer(1, Prompt("", [1]), Sampling(max_new_tokens=200), ModelText(test_data / "model-stories260k"))
+    text = ""
+    with torch.no_grad():
+        batch = Batch(stories, ROOM)
+        batch.join([answer.row])
+        for _ in range(200):
+            text += "".join(answer.advance(choice, end_tokens(stories)).text for _, choice in batch.step())
+
+    assert text == PUBLISHED
+
+
+def test_the_published_model_answers_many_as_transformers_does(stories):
+    rows = [greedy(prompt) for prompt in ([1], [1, 403, 407, 261, 378], [1, 403])]
+
+    run(stories, rows, num_steps=30)
+
+    assert [new_tokens(row) for row in rows] == [generate(stories, row.prompt_ids, 30) for row in rows]
+    assert end_tokens(stories) == {2}

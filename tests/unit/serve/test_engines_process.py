@@ -10,16 +10,9 @@ from llmops_serve.engines.in_process import InProcessEngine
 from llmops_serve.engines.load import load_model
 from llmops_serve.engines.messages import WorkerSettings
 from llmops_serve.text import ModelText
+from support.stories import PUBLISHED
 
 PROMPTS = [[10, 20, 30], [40], [50, 60, 70, 80, 90]]
-
-# run.c of karpathy/llama2.c, stories260K.bin with temperature 0: the text its own tests expect
-PUBLISHED = """Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a big, red ball. \
-She wanted to play with it, but it was too high.
-Lily's mom said, "Lily, let's go to the park." Lily was sad and didn't know what to do. She said, "I want to play with your ball, \
-but I can't find it."
-Lily was sad and didn't know what to do. She said, "I'm sorry, Lily. I didn't know what to do."
-Lily didn't want to help her mom, so she"""
 
 
 def answers(model, prompts, adapters=None, **changes):
@@ -49,6 +42,7 @@ def greedy(model, prompt, num_tokens):
     return out[0, len(prompt) :].tolist()
 
 
+@pytest.mark.slow
 def test_the_published_text_of_a_published_model(test_data):
     (steps,) = answers(test_data / "model-stories260k", [[1]])
 
