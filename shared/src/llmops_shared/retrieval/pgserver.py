@@ -36,7 +36,7 @@ STOP_S = 60.0
 SETTINGS = {
     "listen_addresses": "",  # no TCP: only who may enter the data folder reaches the server
     "unix_socket_directories": ".",  # in the data folder, and short whatever the folder's path is
-    "shared_buffers": "512MB",  # taken as it is used; a graph that does not fit is copied page by page, at twice the time of a search
+    "shared_buffers": "512MB",  # taken as it is used; a graph that does not fit takes half as long again to search
     "max_parallel_maintenance_workers": "0",  # parallel index builds need more /dev/shm than a container has
     "jit": "off",
 }
