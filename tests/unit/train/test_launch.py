@@ -59,7 +59,7 @@ def test_sigterm_ends_all_processes_with_a_checkpoint_and_no_document(text: str,
 
     wait_for_checkpoint(process, tmp_path / "run" / "checkpoint")
     process.send_signal(signal.SIGTERM)
-    out, log = process.communicate(timeout=60)
+    out, log = process.communicate(timeout=240)
 
     assert process.returncode == 0
     assert out == ""
@@ -71,7 +71,7 @@ def test_sigterm_ends_all_processes_with_a_checkpoint_and_no_document(text: str,
 def test_what_the_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     process = start(tmp_path, dataset="/no/such/dataset", out=str(tmp_path / "run"), max_steps=1)
 
-    out, log = process.communicate(timeout=120)
+    out, log = process.communicate(timeout=240)
 
     assert process.returncode == 2
     assert out == ""
