@@ -3,10 +3,13 @@
 import re
 import unicodedata
 
+PLAIN = r"[^\W_]+(?:_+[^\W_]+)*"
 WEB_WORD = re.compile(
     # addresses stay whole; numbers and abbreviations keep their points; what a hyphen joins comes apart, a ruled line does not
     r"https?://\S*[\w/]|[\w.+-]+@[\w-]+(?:\.[\w-]+)+|(?:[A-Za-z]\.){2,}|\w+?(?=n['’]t\b)|n['’]t\b|['’](?:s|re|ve|ll|d|m)\b|"
-    r"\w+(?:[.,:]\d+|[._]\w+|/\w+)*|\.{2,}|[-~^|\\/][-=+~^|\\/]+|[^\w\s]"
+    # underscores around a word are signs; a bracket or an operator within code, as in a call, divides nothing
+    rf"{PLAIN}(?:[.,:]\d+|[._]_*{PLAIN}|/_*{PLAIN}|_*[(\[][\"'(\[]*_*{PLAIN}|(?:->|[=!]=)_*{PLAIN})*|"
+    r"\.{2,}|[-~^|\\/][-=+~^|\\/]+|[^\w\s]|_"
 )
 LETTERS, SIGNS = 1, 2
 STOP_WORDS = ("the", "be", "to", "of", "and", "that", "have", "with")
