@@ -84,7 +84,7 @@ def generate(client, **parameters):
     return client.post("/generate", json={"inputs": PROMPT, "parameters": {"max_new_tokens": 3, "details": True, **parameters}})
 
 
-@pytest.mark.parametrize("pieces", [1, 7, 100])
+@pytest.mark.parametrize("pieces", [1, 7])
 @pytest.mark.parametrize("engine", ANSWERS)
 def test_an_answer_is_the_same_whatever_server_gave_it_and_in_whatever_pieces(packages, tmp_path, engine, pieces):
     with before(packages, tmp_path, engine, lambda _: Answer(ANSWERS[engine], pieces=pieces)) as (client, asked):
