@@ -60,8 +60,9 @@ def code_questions() -> tuple[ChatRow, ...]:
 
 def signature(member: object) -> str:
     try:
-        # a default such as a function shows its address, which differs in each process, and with it the order of the questions
-        return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(member)))  # type: ignore[arg-type]
+        # a default may show an address, or the handlers that logging has just then: what a process did before would change the order
+        shown = re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(member)))  # type: ignore[arg-type]
+        return re.sub(r"<weakref; to '\w+'>(, )?", "", shown)
     except (TypeError, ValueError):
         return "(...)"
 

@@ -14,6 +14,7 @@ import boto3  # noqa: TID253 - this module is imported late
 from botocore.exceptions import BotoCoreError, ClientError
 
 from llmops_infra.config import Environment
+from llmops_shared.aws_errors import refused
 from llmops_shared.config import Config
 from llmops_shared.errors import LlmopsError, VerdictNo
 from llmops_shared.prices.price_list import PriceList, read_prices
@@ -180,12 +181,8 @@ def explained(pipeline: str) -> Iterator[None]:
     """Turns an error of the service into one message with the next action."""
     try:
         yield
-    except ClientError as error:
-        code = error.response["Error"]["Code"]
-        advice = ADVICE.get(code, "see the message")
-        raise LlmopsError(f"{pipeline}: SageMaker answers {code}: {error.response['Error'].get('Message', '')}; {advice}") from error
-    except BotoCoreError as error:
-        raise LlmopsError(f"{pipeline}: AWS cannot be reached ({error}); log in (aws sso login) or set AWS_PROFILE") from error
+    except (ClientError, BotoCoreError) as error:
+        raise refused(pipeline, error, advice=ADVICE) from error
 
 
 def default_run() -> str:

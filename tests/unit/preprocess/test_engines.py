@@ -185,16 +185,26 @@ def test_a_glue_run_is_the_very_request(bucket, monkeypatch):
         },
     }
 
+    asked = {"JobName": "llmops-preprocess", "MaxResults": 50}
+    other = {"Id": "jr_0", "JobRunState": "RUNNING", "Arguments": {"--llmops_settings": "{}"}}
     with Stubber(client) as stub:
+        stub.add_response("get_job_runs", {"JobRuns": [other]}, asked)
         stub.add_response("start_job_run", {"JobRunId": "jr_1"}, request)
         for state in ("STARTING", "RUNNING", "SUCCEEDED"):
             stub.add_response("get_job_run", {"JobRun": {"JobRunState": state}}, {"JobName": "llmops-preprocess", "RunId": "jr_1"})
         run_on_glue(config)
         stub.assert_no_pending_responses()
         assert plan_run(config) == {"StartJobRun": request}
-        stub.add_response("start_job_run", {"JobRunId": "jr_2"}, request)
+        # a second submit follows the first
+        stub.add_response(
+            "get_job_runs", {"JobRuns": [other, {"Id": "jr_2", "JobRunState": "WAITING", "Arguments": request["Arguments"]}]}, asked
+        )
         stub.add_response("get_job_run", {"JobRun": {"JobRunState": "FAILED", "ErrorMessage": "no memory"}})
-        with pytest.raises(LlmopsError, match=r"run jr_2: FAILED \(no memory\)"):
+        with pytest.raises(LlmopsError, match=r"run jr_2: FAILED \(no memory\); mend it and run the same command again"):
+            run_on_glue(config)
+        stub.add_response("get_job_runs", {"JobRuns": []}, asked)
+        stub.add_client_error("start_job_run", "ConcurrentRunsExceededException", "too many")
+        with pytest.raises(LlmopsError, match="ConcurrentRunsExceededException: too many; another run of this job is under way"):
             run_on_glue(config)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from llmops_shared.errors import LlmopsError
+from llmops_shared.aws_errors import refused
 
 
 def ask_bedrock(model_id: str, client: Any = None) -> Callable[[str], str]:
@@ -24,7 +24,7 @@ def ask_bedrock(model_id: str, client: Any = None) -> Callable[[str], str]:
                 inferenceConfig={"temperature": 0.0, "maxTokens": 300},
             )
         except (ClientError, BotoCoreError) as error:
-            raise LlmopsError(f"judge {model_id}: Bedrock refuses ({error}); check the id, the region and access to the model") from error
+            raise refused(f"judge {model_id}: Bedrock refuses", error, "check the id, the region and access to the model") from error
         return "".join(part.get("text", "") for part in answer["output"]["message"]["content"])
 
     return ask

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 
 NAMESPACE = "LLMOps"
@@ -130,7 +131,7 @@ def call(method: Any, **arguments: Any) -> Any:
     try:
         return method(**arguments)
     except (ClientError, BotoCoreError) as error:
-        raise LlmopsError(f"CloudWatch: {error}; check region, credentials and cloudwatch permissions") from error
+        raise refused("CloudWatch", error, "check region, credentials and cloudwatch permissions") from error
 
 
 @functools.cache

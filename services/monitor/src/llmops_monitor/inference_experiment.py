@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 
 
@@ -30,9 +31,7 @@ def read_experiment(name: str, client: Any = None) -> ShadowTest:
     try:
         found = client.describe_inference_experiment(Name=name)
     except (ClientError, BotoCoreError) as error:
-        raise LlmopsError(
-            f"experiment={name}: SageMaker does not describe it ({error}); correct the name, the region or the rights"
-        ) from error
+        raise refused(f"experiment={name}: SageMaker does not describe it", error, "correct the name, the region or the rights") from error
     storage, mode = found.get("DataStorageConfig"), found.get("ShadowModeConfig")
     if not storage:
         raise LlmopsError(f"experiment={name}: stores no answers (DataStorageConfig), so there is nothing to compare; make one that does")

@@ -6,10 +6,13 @@ import time
 from typing import Any
 
 from llmops_preprocess.config import PreprocessConfig
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import store_for
 
 logger = logging.getLogger(__name__)
+
+UNDER_WAY = ("STARTING", "RUNNING", "STOPPING", "WAITING")
 
 
 def job_run_request(config: PreprocessConfig, wheels: list[str]) -> dict[str, Any]:
@@ -45,23 +48,40 @@ def find_wheels(config: PreprocessConfig) -> list[str]:
 
 
 def run_on_glue(config: PreprocessConfig) -> None:
-    """Starts the job and waits until it has written the dataset. Raises LlmopsError when it fails."""
+    """Starts the job, or follows the run of it that does the same already, and waits until it has written the dataset.
+
+    Raises LlmopsError when it fails.
+    """
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
     request = job_run_request(config, find_wheels(config))
+    what = f"Glue job {config.glue.job}"
     try:
         client = boto3.client("glue")
-        run = client.start_job_run(**request)["JobRunId"]
-        logger.info("started %s of Glue job %s", run, config.glue.job)
+        run = run_under_way(client, request)
+        if run is None:
+            run = client.start_job_run(**request)["JobRunId"]
+            logger.info("started %s of Glue job %s", run, config.glue.job)
+        else:
+            logger.info("%s of Glue job %s does the same already: following it", run, config.glue.job)
         while True:
             answer = client.get_job_run(JobName=config.glue.job, RunId=run)["JobRun"]
             if answer["JobRunState"] == "SUCCEEDED":
                 return
-            if answer["JobRunState"] not in ("STARTING", "RUNNING", "STOPPING", "WAITING"):
+            if answer["JobRunState"] not in UNDER_WAY:
                 raise LlmopsError(
-                    f"Glue job {config.glue.job}, run {run}: {answer['JobRunState']} ({answer.get('ErrorMessage', 'no message')})"
+                    f"{what}, run {run}: {answer['JobRunState']} ({answer.get('ErrorMessage', 'no message')}); "
+                    f"mend it and run the same command again, finished shards are kept"
                 )
             time.sleep(config.glue.poll_s)
     except (ClientError, BotoCoreError) as error:
-        raise LlmopsError(f"Glue job {config.glue.job}: {error}") from error
+        raise refused(what, error) from error
+
+
+def run_under_way(client: Any, request: dict[str, Any]) -> str | None:
+    """The run with the same settings that has not ended: StartJobRun knows no token by which a second one would be the first."""
+    runs = client.get_job_runs(JobName=request["JobName"], MaxResults=50)["JobRuns"]
+    wanted = request["Arguments"]["--llmops_settings"]
+    same = [one["Id"] for one in runs if one["JobRunState"] in UNDER_WAY and one.get("Arguments", {}).get("--llmops_settings") == wanted]
+    return same[0] if same else None

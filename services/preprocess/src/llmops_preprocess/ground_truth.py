@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llmops_preprocess.labeling_config import LabelConfig, Task
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import join, store_for
 
@@ -66,10 +67,10 @@ def start_labeling(config: LabelConfig) -> None:
         client(config.region).create_labeling_job(**request(config))
     except ClientError as error:
         if error.response["Error"]["Code"] != "ResourceInUse":
-            raise LlmopsError(f"Ground Truth does not start {config.name}: {error}") from error
+            raise refused(f"Ground Truth does not start {config.name}", error) from error
         raise LlmopsError(f"name {config.name}: a labeling job has it already; choose another") from error
     except BotoCoreError as error:
-        raise LlmopsError(f"Ground Truth cannot be reached: {error}") from error
+        raise refused(f"Ground Truth does not start {config.name}", error) from error
     logger.info("started the labeling job %s; its answers come to %s", config.name, output_uri(config.out, config.name))
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from llmops_preprocess.files_config import Textract
 from llmops_preprocess.scanned_page import ScannedPage
 from llmops_preprocess.textract_blocks import pages_of
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import exists, join, store_for
 
@@ -126,9 +127,9 @@ def call(operation: str, **parameters: Any) -> dict[str, Any]:
     except ClientError as error:
         if error.response["Error"]["Code"] in REFUSED:
             raise ValueError(f"Textract refuses it: {error.response['Error']['Code']}") from error
-        raise LlmopsError(f"Textract answers {operation} with {error}") from error
+        raise refused(f"Textract {operation}", error) from error
     except BotoCoreError as error:
-        raise LlmopsError(f"Textract cannot be asked for {operation}: {error}") from error
+        raise refused(f"Textract {operation}", error) from error
     return answer
 
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.contracts import Endpoint
 from llmops_shared.contracts.endpoint import Variant
-from llmops_shared.errors import LlmopsError
 from llmops_shared.hosting.container import IMAGES, container_of
 from llmops_shared.store import folder_of, join
 
@@ -24,9 +24,9 @@ def endpoint_differences(endpoint: Endpoint, place: str, endpoint_uri: str | Non
         code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
         if code == "ValidationException" and "Could not find" in message:
             return [f"SageMaker has no endpoint {endpoint.name}; apply the serving stack."]
-        raise LlmopsError(f"endpoint {endpoint.name}: {code}: {message}; correct the role's permissions, or AWS_REGION") from error
+        raise refused(f"endpoint {endpoint.name}", error, "correct the role's permissions, or AWS_REGION") from error
     except BotoCoreError as error:
-        raise LlmopsError(f"endpoint {endpoint.name}: SageMaker cannot be asked ({error}); set AWS_REGION and credentials") from error
+        raise refused(f"endpoint {endpoint.name}", error) from error
 
 
 class Comparison:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_shared.errors import LlmopsError
+from llmops_shared.aws_errors import refused
 
 PERIOD_S = 300
 
@@ -99,9 +99,5 @@ def explained(region: str) -> Iterator[None]:
 
     try:
         yield
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        advice = "the same command again in a minute" if "Throttl" in code else "check the credentials and what they may do"
-        raise LlmopsError(f"{region}: AWS answers {code}: {message}; {advice}") from error
-    except BotoCoreError as error:
-        raise LlmopsError(f"{region}: AWS cannot be reached ({error}); log in (aws sso login) or set AWS_PROFILE") from error
+    except (ClientError, BotoCoreError) as error:
+        raise refused(region, error, "check the credentials and what they may do") from error

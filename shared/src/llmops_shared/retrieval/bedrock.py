@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.served import NUM_REQUESTS, Floats, embed_batches
 
@@ -69,7 +70,7 @@ class BedrockEmbedder:
                 found = found[name]
             return found
         except (ClientError, BotoCoreError) as error:
-            raise LlmopsError(f"Bedrock model {self._model}: {error}") from error
+            raise refused(f"Bedrock model {self._model}", error) from error
         except (KeyError, TypeError, ValueError) as error:
             raise LlmopsError(f"Bedrock model {self._model}: its answer has no embedding ({error!r})") from error
 
@@ -114,7 +115,7 @@ class BedrockReranker:
                 rerankingConfiguration={"type": "BEDROCK_RERANKING_MODEL", "bedrockRerankingConfiguration": settings},
             )
         except (ClientError, BotoCoreError) as error:
-            raise LlmopsError(f"reranker {self._model_arn}: {error}") from error
+            raise refused(f"reranker {self._model_arn}", error) from error
         found = {int(item["index"]): float(item["relevanceScore"]) for item in answer["results"]}
         if found.keys() != set(range(len(texts))):
             raise LlmopsError(f"reranker {self._model_arn}: gave {len(found)} scores for {len(texts)} texts")

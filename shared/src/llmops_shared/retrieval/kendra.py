@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.location import kendra_place
 from llmops_shared.retrieval.store import Filters, Floats, FoundChunk, Query, StoredChunk
@@ -153,7 +154,7 @@ class Kendra:
         try:
             yield
         except (ClientError, BotoCoreError) as error:
-            raise LlmopsError(f"store {self.uri}: {error}") from error
+            raise refused(f"store {self.uri}", error) from error
 
 
 def document(generation: str, chunk: StoredChunk) -> dict[str, Any]:

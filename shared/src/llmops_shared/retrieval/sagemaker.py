@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.served import NUM_REQUESTS, Floats, embed_batches
 from llmops_shared.retrieval.tei import BATCH
@@ -43,7 +44,7 @@ class SageMakerEmbedder:
             answer = self._client.invoke_endpoint(EndpointName=self._endpoint, ContentType=kind, Accept=kind, Body=body)
             return json.loads(answer["Body"].read())
         except (ClientError, BotoCoreError) as error:
-            raise LlmopsError(f"SageMaker endpoint {self._endpoint}: {error}") from error
+            raise refused(f"SageMaker endpoint {self._endpoint}", error) from error
         except ValueError as error:
             raise LlmopsError(
                 f"SageMaker endpoint {self._endpoint}: gives no JSON; is it a Text Embeddings Inference container?"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.contracts.review import ReviewAnswer, ReviewItem
 from llmops_shared.errors import LlmopsError
 from llmops_shared.review.items import GOOD_OR_BAD
@@ -88,7 +89,7 @@ class HumanLoopQueue:
         try:
             answer: dict[str, Any] = getattr(client(), method)(**parameters)
         except (ClientError, BotoCoreError) as error:
-            raise LlmopsError(f"{self.uri}: A2I answers {method} of {parameters['HumanLoopName']} with {error}") from error
+            raise refused(f"{self.uri}: A2I {method} of {parameters['HumanLoopName']}", error) from error
         return answer
 
     def _items(self) -> Iterator[ReviewItem]:

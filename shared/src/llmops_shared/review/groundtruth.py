@@ -11,6 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.contracts.review import TIE, ReviewAnswer, ReviewItem
 from llmops_shared.errors import LlmopsError
 from llmops_shared.review.items import shown_order
@@ -95,9 +96,9 @@ class GroundTruthQueue:
         except ClientError as error:
             # the name is a digest of the items: an interrupted call had started this very job
             if error.response["Error"]["Code"] != "ResourceInUse":
-                raise LlmopsError(f"{self.uri}: Ground Truth does not start {request['LabelingJobName']}: {error}") from error
+                raise refused(f"{self.uri}: Ground Truth does not start {request['LabelingJobName']}", error) from error
         except BotoCoreError as error:
-            raise LlmopsError(f"{self.uri}: Ground Truth cannot be reached: {error}") from error
+            raise refused(f"{self.uri}: Ground Truth does not start {request['LabelingJobName']}", error) from error
 
     def _jobs(self) -> Iterator[tuple[str, list[ReviewItem]]]:
         """Each job with its items, in order of the lines."""

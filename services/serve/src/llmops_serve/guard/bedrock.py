@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from llmops_serve.guard.config import BedrockGuardrail
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 
 
@@ -48,7 +49,7 @@ class Guardrail:
                 content=[{"text": {"text": text}}],
             )
         except (BotoCoreError, ClientError) as error:
-            raise LlmopsError(f"guardrail {self._config.guardrail_id} does not answer: {error}") from error
+            raise refused(f"guardrail {self._config.guardrail_id} does not answer", error) from error
         if response["action"] == "NONE":
             return Found(False, text)
         outputs = "".join(output.get("text", "") for output in response.get("outputs", []))
