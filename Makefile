@@ -90,7 +90,7 @@ apply: setup ## make it so, after asking: make apply ENV=dev [OFFLINE=1] [YES=1]
 destroy: setup ## take everything away, after asking: make destroy ENV=dev [OFFLINE=1] [YES=1]
 	@llmops-infra destroy $(ENV) $(if $(OFFLINE),--offline) $(if $(YES),--yes)
 
-scan: setup $(SCAN)/installed ## checkov and our own rules on every environment
+scan: setup $(SCAN)/installed ## checkov and our own rules on every environment and image
 	@PYTHONPATH=tests python -m support.scan
 
 # checkov pins an older boto3 than ours: an environment of its own

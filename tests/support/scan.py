@@ -50,11 +50,11 @@ class Verdict(NamedTuple):
         return not (self.failed or self.expired or self.unused)
 
 
-def run_checkov(folder: Path) -> dict[str, Any]:
-    """checkov's report on every stack below the folder."""
+def run_checkov(folder: Path, framework: str = "terraform_json") -> dict[str, Any]:
+    """checkov's report on every stack, or every Dockerfile, below the folder."""
     options = [
         "--framework",
-        "terraform_json",
+        framework,
         "--external-checks-dir",
         str(POLICIES / "checks"),
         "--compact",
@@ -75,7 +75,11 @@ def run_checkov(folder: Path) -> dict[str, Any]:
 def findings(report: dict[str, Any]) -> list[Finding]:
     """The failed checks; a resource is ENVIRONMENT/STACK/RESOURCE."""
     return [
-        Finding(record["check_id"], f"{Path(record['file_path']).parent.as_posix().lstrip('/')}/{record['resource']}", record["check_name"])
+        Finding(
+            record["check_id"],
+            f"{Path(record['file_path']).parent.as_posix().lstrip('/')}/{record['resource'].lstrip('/')}",
+            record["check_name"],
+        )
         for record in report["results"]["failed_checks"]
     ]
 
@@ -113,14 +117,15 @@ def main() -> int:
     """Scans and prints."""
     with tempfile.TemporaryDirectory() as folder:
         write_stacks(Path(folder))
-        report = run_checkov(Path(folder))
+        reports = [run_checkov(Path(folder)), run_checkov(ROOT / "services", "dockerfile")]
     skips = read_skips()
-    verdict = judge(findings(report), skips, datetime.datetime.now(datetime.UTC).date())
+    verdict = judge([finding for report in reports for finding in findings(report)], skips, datetime.datetime.now(datetime.UTC).date())
     lines = [f"failed   {finding.check:<14} {finding.where}: {finding.title}" for finding in verdict.failed]
     lines += [f"expired  {skip.check:<14} {skip.where}, on {skip.until}: decide again, or mend it" for skip in verdict.expired]
     lines += [f"unused   {skip.check:<14} {skip.where}: finds nothing any more; remove it" for skip in verdict.unused]
-    counts = f"{report['summary']['passed']} passed, {len(verdict.failed)} failed, {verdict.skipped} skipped by {len(skips)} entries"
-    sys.stdout.write("\n".join([*lines, f"{len(ENVIRONMENT_NAMES)} environments: {counts}"]) + "\n")
+    num_passed = sum(report["summary"]["passed"] for report in reports)
+    counts = f"{num_passed} passed, {len(verdict.failed)} failed, {verdict.skipped} skipped by {len(skips)} entries"
+    sys.stdout.write("\n".join([*lines, f"{len(ENVIRONMENT_NAMES)} environments and the images: {counts}"]) + "\n")
     return 0 if verdict.passes() else 1
 
 
