@@ -122,7 +122,8 @@ def push_images(*tags: str) -> None:
     client = boto3.client("ecr", region_name="us-east-1")
     client.create_repository(registryId=ACCOUNT, repositoryName="llmops-dev/train")
     for number, tag in enumerate(tags):
-        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "config": {"size": number}}
+        layers = [{"digest": f"sha256:{number:064x}", "size": 1}]  # without layers moto draws a digest at random
+        manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": layers}
         client.put_image(registryId=ACCOUNT, repositoryName="llmops-dev/train", imageManifest=json.dumps(manifest), imageTag=tag)
     for number, image in enumerate(ecr_backends["123456789012"]["us-east-1"].repositories["llmops-dev/train"].images):
         image.image_pushed_at = 1_790_000_000 + 3600 * number  # moto's have whole seconds, which are all the same here
