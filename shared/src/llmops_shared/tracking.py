@@ -141,10 +141,10 @@ def experiment_id(client: "MlflowClient", tracking: Tracking) -> str:
             return str(client.create_experiment(tracking.experiment, artifact_location=artifact_location(tracking), tags=tags))
     except MlflowException as error:
         raise LlmopsError(f"tracking.uri {tracking.uri}: MLflow does not answer ({error.message})") from error
-    if found.lifecycle_stage == "active" and comparison.TAG not in found.tags:
-        client.set_experiment_tag(found.experiment_id, comparison.TAG, comparison.view())
     if found.lifecycle_stage != "active":
         raise LlmopsError(f"tracking.experiment {tracking.experiment}: was deleted in MLflow; restore it or choose another name")
+    if comparison.TAG not in found.tags:
+        client.set_experiment_tag(found.experiment_id, comparison.TAG, comparison.view())
     return str(found.experiment_id)
 
 
