@@ -1,9 +1,11 @@
 """Datasets and runs that several tests read; none writes into them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from support.ranks import Ranks
 from unit.train.tiny import train_tiny, write_chat, write_pairs, write_text
 
 
@@ -49,3 +51,11 @@ def tuned(chat: str, pretrained: str) -> str:
 def fluent(chat: str, pretrained: str) -> str:
     """A finished full run on it, which has learnt how answers look and where they end."""
     return train_tiny(str(Path(pretrained).parent / "fluent"), method="full", dataset=chat, model=pretrained, max_steps=60)
+
+
+@pytest.fixture(scope="module")
+def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
+    """Starts processes of a job, forked from one that has imported what they need."""
+    started = Ranks(tmp_path_factory.mktemp("ranks"))
+    yield started
+    started.close()

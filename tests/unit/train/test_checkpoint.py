@@ -31,13 +31,6 @@ from unit.train.trainee import LLAMA, NO_MOUNT, losses_in
 TRAINEE = "unit.train.trainee:main"
 
 
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    started = Ranks(tmp_path_factory.mktemp("ranks"))
-    yield started
-    started.close()
-
-
 def trainee(
     ranks: Ranks, text: str, out: Path, size: int = 1, nodes: int = 1, environment: dict[str, str] | None = None, **order: Any
 ) -> list[int]:

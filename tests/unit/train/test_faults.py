@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -19,13 +18,6 @@ from unit.train.tiny import tiny_settings
 from unit.train.trainee import LLAMA, losses_in
 
 STEPS, KILLS = 80, 25
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    started = Ranks(tmp_path_factory.mktemp("ranks"))
-    yield started
-    started.close()
 
 
 @pytest.mark.slow

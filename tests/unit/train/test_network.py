@@ -1,7 +1,6 @@
 """A job that must talk by EFA ends at its start when NCCL took another network, on every host and with the reason."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,13 +60,6 @@ def test_what_nccl_took_is_read_from_its_own_words(log: str, taken: str | None) 
         assert problem is None and any("efa" in line for line in network_lines(log))
     else:
         assert problem is not None and set(taken.split(", ")) <= set(problem.partition(" by ")[2].partition(", not by")[0].split(", "))
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    started = Ranks(tmp_path_factory.mktemp("ranks"))
-    yield started
-    started.close()
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,6 @@ LLAMA = {
     "max_position_embeddings": 128,
     "tie_embeddings": False,
 }
-
-
-@pytest.fixture(scope="module")
-def ranks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ranks]:
-    started = Ranks(tmp_path_factory.mktemp("ranks"))
-    yield started
-    started.close()
 
 
 def words(out: Path, text: str, **more: Any) -> list[str]:
