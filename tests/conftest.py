@@ -58,6 +58,19 @@ def own_aws_session() -> Iterator[None]:
     forget_aws_session()
 
 
+@pytest.fixture(autouse=True)
+def own_tracking_server() -> Iterator[None]:
+    """What MLflow is told in a test it also writes into the environment; the next test, in whatever order, is told nothing."""
+    before = os.environ.get("MLFLOW_TRACKING_URI")
+    yield
+    if mlflow := sys.modules.get("mlflow"):
+        mlflow.set_tracking_uri(None)
+    if before is None:
+        os.environ.pop("MLFLOW_TRACKING_URI", None)
+    else:
+        os.environ["MLFLOW_TRACKING_URI"] = before
+
+
 def forget_aws_session() -> None:
     """Lets boto3 read the credentials anew."""
     if boto3 := sys.modules.get("boto3"):

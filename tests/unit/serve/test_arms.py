@@ -71,11 +71,10 @@ def test_arms_that_cannot_be_are_refused(split, words, message, capsys):
 
 @pytest.mark.slow
 def test_a_registered_prompt_is_read_once_and_kept_with_its_digest(split, tmp_path, capsys):
-    import mlflow
+    from mlflow import MlflowClient
 
     store = f"sqlite:///{tmp_path}/mlflow.db"
-    mlflow.set_tracking_uri(store)
-    mlflow.genai.register_prompt(name="short", template=TEXT)
+    MlflowClient(tracking_uri=store).register_prompt(name="short", template=TEXT)
 
     assert arms(split, f"tracking.uri={store}", "arms.plain.weight=1", "arms.short.prompt=prompts:/short/1") == 0
 

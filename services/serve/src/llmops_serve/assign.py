@@ -10,6 +10,7 @@ from llmops_shared.documents import document_uri, read_document, refer, write_do
 from llmops_shared.errors import LlmopsError
 from llmops_shared.resume import digest_of, finished
 from llmops_shared.store import folder_of
+from llmops_shared.tracking import connect
 
 
 def arms(config: ArmsConfig) -> Endpoint:
@@ -55,16 +56,16 @@ def registered_prompt(uri: str, config: ArmsConfig) -> PromptVersion:
     """A version of a prompt. Raises LlmopsError when MLflow has none, or one that is not a text."""
     if config.tracking.uri is None:
         raise LlmopsError(f"{uri}: needs MLflow; set tracking.uri or MLFLOW_TRACKING_URI")
-    import mlflow
     from mlflow.exceptions import MlflowException
 
-    mlflow.set_tracking_uri(config.tracking.uri)
+    name, number = uri.removeprefix("prompts:/").split("/")
+    why = "no such version"
     try:
-        version = mlflow.genai.load_prompt(uri)
+        version = connect(config.tracking.uri).get_prompt_version(name, number)
     except MlflowException as error:
-        raise LlmopsError(
-            f"{uri}: is not in {config.tracking.uri} ({error.message}); register it with mlflow.genai.register_prompt"
-        ) from error
+        version, why = None, error.message
+    if version is None:
+        raise LlmopsError(f"{uri}: is not in {config.tracking.uri} ({why}); register it with mlflow.genai.register_prompt")
     text = version.template
     if not isinstance(text, str):
         raise LlmopsError(f"{uri}: is a list of messages; an arm's prompt is one text, with {{{{question}}}} where the question goes")
