@@ -429,8 +429,8 @@ def test_a_write_that_fails_leaves_the_table_as_it_was(server: EmbeddedServer, l
 def test_too_many_dimensions_are_refused(server: EmbeddedServer) -> None:
     store = open_store(f"pgserver:{server.folder}", "/nowhere")
 
-    with pytest.raises(LlmopsError, match="2048 dimensions: pgvector indexes at most 2000"):
-        store.write("wide", CHUNKS[:1], np.ones((1, 2048), dtype=np.float32))
+    with pytest.raises(LlmopsError, match="4096 dimensions: pgvector indexes at most 4000"):
+        store.write("wide", CHUNKS[:1], np.ones((1, 4096), dtype=np.float32))
     store.close()
 
 
