@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from llmops_shared.aws_errors import refused
 from llmops_shared.errors import LlmopsError
 from llmops_train.launchers.cloudwatch_logs import JobLog
 
@@ -17,12 +18,10 @@ DONE = ("Completed", "Failed", "Stopped")
 ADVICE = {
     "ResourceLimitExceeded": "ask Service Quotas for more of this instance type, take another type, or end the job or warm pool "
     "that holds it",
-    "ThrottlingException": "SageMaker is asked too often from this account; try again in a minute",
     "AccessDeniedException": "the caller needs sagemaker:CreateTrainingJob, sagemaker:AddTags and iam:PassRole for the training role",
     "ValidationException": "correct the setting it names; --dry-run prints the whole request",
-    "ExpiredTokenException": "sign in again",
 }
-"""What to do about an error of the service."""
+"""What to do about an error of the service, where a training job has more to say than `llmops_shared.aws_errors`."""
 
 REASONS = (
     ("CapacityError", "there is no capacity for this type now: try later, another subnet's zone, or spot=false"),
@@ -40,11 +39,8 @@ def translated(name: str) -> Iterator[None]:
 
     try:
         yield
-    except ClientError as error:
-        code, message = error.response["Error"]["Code"], error.response["Error"].get("Message", "")
-        raise LlmopsError(f"job {name}: SageMaker answered {code}: {message}; {ADVICE.get(code, 'see the message')}") from error
-    except BotoCoreError as error:
-        raise LlmopsError(f"job {name}: {error}; check credentials, region and network") from error
+    except (BotoCoreError, ClientError) as error:
+        raise refused(f"job {name}", error, advice=ADVICE) from error
 
 
 def describe(client: Any, name: str) -> dict[str, Any] | None:
