@@ -10,6 +10,7 @@ import pytest
 from moto import mock_aws
 
 from llmops_infra.cli import main
+from support.loopback import loopback
 from support.service_rules import complaints
 from support.stacks import needs_node
 
@@ -139,3 +140,27 @@ def test_bootstrap_refuses_a_local_state_and_another_account(aws: None, capsys: 
 
     assert main(["bootstrap", "staging", 'account_id="999999999999"']) == 2
     assert "the credentials belong to account 123456789012, and account_id is 999999999999" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("service", "command", "code", "said"),
+    [
+        ("STS", ["bootstrap", "staging"], "ExpiredToken", "the account of these credentials: ExpiredToken: no; the credentials are not valid"),
+        ("S3", ["bootstrap", "staging", "state.bucket=llmops-own"], "AccessDenied", "llmops-own: CreateBucket: AccessDenied: no; these credentials"),
+        ("S3", ["bootstrap", "staging", "state.bucket=llmops-own"], "BucketAlreadyExists", "the name is taken by another account"),
+        ("PRICING", ["prices", "staging", "--refresh"], "AccessDeniedException", "the Pricing API: AccessDeniedException: no; these credentials"),
+    ],
+)  # fmt: skip
+def test_what_aws_refuses_is_one_line_with_the_way_out(
+    service: str, command: list[str], code: str, said: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_MAX_ATTEMPTS": "1"}.items():
+        monkeypatch.setenv(key, value)
+    xml = f"<Error><Code>{code}</Code><Message>no</Message></Error>"
+    answers = {"S3": xml.encode(), "STS": f"<ErrorResponse>{xml}</ErrorResponse>".encode(), "PRICING": {"__type": code, "message": "no"}}
+    with loopback(lambda request: (403, answers[service])) as url:
+        monkeypatch.setenv(f"AWS_ENDPOINT_URL_{service}", url)
+
+        assert main(command) == 2
+
+    assert said in capsys.readouterr().err

@@ -1,6 +1,7 @@
 """What AWS answered, as one message with the next thing to do."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 from llmops_shared.errors import LlmopsError
 
@@ -25,6 +26,17 @@ CODES = {
 }
 """Advice to the codes of errors it is for, whatever service they come from."""
 ADVICE = {code: advice for advice, codes in CODES.items() for code in codes.split()}
+
+
+@contextmanager
+def explained(what: str, hint: str = "", advice: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Within it, an error of AWS becomes that of `refused`."""
+    from botocore.exceptions import BotoCoreError, ClientError
+
+    try:
+        yield
+    except (BotoCoreError, ClientError) as error:
+        raise refused(what, error, hint, advice) from error
 
 
 def refused(what: str, error: Exception, hint: str = "", advice: Mapping[str, str] | None = None) -> LlmopsError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import boto3  # noqa: TID253 - this module is imported late
 
+from llmops_shared.aws_errors import explained
 from llmops_shared.prices.price_list import PriceList
 
 logger = logging.getLogger(__name__)
@@ -52,11 +53,12 @@ def refresh(old: PriceList, region: str) -> PriceList:
     """The list of `region`, from the Pricing API. What the API does not list keeps its old figure and is named in `older`."""
     client = boto3.client("pricing", region_name=API_REGION)
     fresh: dict[str, dict[str, float]] = {"hourly": {}, "monthly": {}, "used": {}}
-    for items, factor in ((ITEMS, 1), (REQUESTS, 1000)):
-        for (group, name), (service, usage) in items.items():
-            if (usd := usage_price(client, service, region, usage)) is not None:
-                fresh[group][name] = round(usd * factor, 6)
-    instances = dict(instance_prices(client, region))
+    with explained("the Pricing API"):
+        for items, factor in ((ITEMS, 1), (REQUESTS, 1000)):
+            for (group, name), (service, usage) in items.items():
+                if (usd := usage_price(client, service, region, usage)) is not None:
+                    fresh[group][name] = round(usd * factor, 6)
+        instances = dict(instance_prices(client, region))
     missing = [f"{group}.{name}" for group, name in {**ITEMS, **REQUESTS} if name not in fresh[group]]
     missing += [f"instances.{name}" for name in old.instances if name not in instances]
     if missing:

@@ -1,18 +1,22 @@
 """The bucket that keeps Terraform's state, which cannot be made by the Terraform that keeps its state there."""
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 import boto3  # noqa: TID253 - this module is imported late
 from botocore import xform_name
-from botocore.exceptions import ClientError
 
 from llmops_infra.config import Environment
 from llmops_infra.policy import deny, document
+from llmops_shared.aws_errors import explained
 from llmops_shared.config import Config
 from llmops_shared.errors import LlmopsError
 
 logger = logging.getLogger(__name__)
+
+
+TAKEN = {"BucketAlreadyExists": "the name is taken by another account; set state.bucket to a name of your own"}
 
 
 class StateBucket(Config):
@@ -30,7 +34,8 @@ def state_bucket(environment: Environment) -> str:
         raise LlmopsError(f"{environment.name} keeps its state in a local file: set state.backend: s3 to keep it in a bucket")
     if environment.state.bucket:
         return environment.state.bucket
-    account = boto3.client("sts", region_name=environment.region).get_caller_identity()["Account"]
+    with explained("the account of these credentials"):
+        account = boto3.client("sts", region_name=environment.region).get_caller_identity()["Account"]
     if environment.account_id not in (None, account):
         raise LlmopsError(f"the credentials belong to account {account}, and account_id is {environment.account_id}: change one of them")
     return f"{environment.project}-state-{account}-{environment.region}"
@@ -39,18 +44,12 @@ def state_bucket(environment: Environment) -> str:
 def make_state_bucket(environment: Environment) -> StateBucket:
     """Makes the bucket, or brings one of ours to this state: private, versioned, encrypted, over TLS only. Safe to repeat.
 
-    Raises LlmopsError when the environment keeps its state elsewhere or the name is somebody else's.
+    Raises LlmopsError when the environment keeps its state elsewhere, the name is somebody else's, or AWS refuses.
     """
     client, bucket = boto3.client("s3", region_name=environment.region), state_bucket(environment)
     for operation, parameters in requests(bucket, environment.region):
-        try:
+        with explained(f"{bucket}: {operation}", advice=TAKEN), suppress(client.exceptions.BucketAlreadyOwnedByYou):
             getattr(client, xform_name(operation))(**parameters)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            if code == "BucketAlreadyExists":
-                raise LlmopsError(f"{bucket}: the name is taken by another account; set state.bucket to a name of your own") from error
-            if code != "BucketAlreadyOwnedByYou":
-                raise
     logger.info("the state of %s is kept in s3://%s", environment.name, bucket)
     return StateBucket(bucket=bucket, region=environment.region)
 

@@ -5,16 +5,14 @@ import logging
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 import boto3  # noqa: TID253 - this module is imported late
-from botocore.exceptions import BotoCoreError, ClientError
 
 from llmops_infra.config import Environment
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.config import Config
 from llmops_shared.errors import LlmopsError, VerdictNo
 from llmops_shared.prices.price_list import PriceList, read_prices
@@ -139,7 +137,7 @@ def start_request(environment: Environment, run: str, parameters: Mapping[str, s
 def start(environment: Environment, run: str, parameters: Mapping[str, str]) -> Started:
     """Starts an execution, or finds the one that the same start made. Raises LlmopsError with the next action when it cannot."""
     client = boto3.client("sagemaker", region_name=environment.region)
-    with explained(environment.prefix):
+    with explained(environment.prefix, advice=ADVICE):
         arn = client.start_pipeline_execution(**start_request(environment, run, parameters))["PipelineExecutionArn"]
     logger.info("%s: execution %s is running", environment.prefix, arn.rpartition("/")[2])
     return Started(pipeline=environment.prefix, execution_arn=arn, run=run, status="Executing")
@@ -151,7 +149,7 @@ def follow(environment: Environment, started: Started, say: Callable[[str], None
     follower = Follower(client, boto3.client("logs", region_name=environment.region), read_prices(environment.region), say)
     shown = -1.0
     while True:
-        with explained(environment.prefix):
+        with explained(environment.prefix, advice=ADVICE):
             status, usd = follower.look(started.execution_arn)
         if usd - shown >= 0.01:
             shown = usd
@@ -174,15 +172,6 @@ def ended(client: Any, started: Started, status: str, steps: Mapping[str, str]) 
     return LlmopsError(
         f"{where}: {status} ({failed} failed: {reason}); correct it and start the same --run again: what is finished is kept"
     )
-
-
-@contextmanager
-def explained(pipeline: str) -> Iterator[None]:
-    """Turns an error of the service into one message with the next action."""
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise refused(pipeline, error, advice=ADVICE) from error
 
 
 def default_run() -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 
 
 def ask_bedrock(model_id: str, client: Any = None) -> Callable[[str], str]:
@@ -15,16 +15,12 @@ def ask_bedrock(model_id: str, client: Any = None) -> Callable[[str], str]:
         client = boto3.client("bedrock-runtime", config=Config(retries={"mode": "adaptive", "max_attempts": 10}))
 
     def ask(prompt: str) -> str:
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        with explained(f"judge {model_id}: Bedrock refuses", "check the id, the region and access to the model"):
             answer = client.converse(
                 modelId=model_id,
                 messages=[{"role": "user", "content": [{"text": prompt}]}],
                 inferenceConfig={"temperature": 0.0, "maxTokens": 300},
             )
-        except (ClientError, BotoCoreError) as error:
-            raise refused(f"judge {model_id}: Bedrock refuses", error, "check the id, the region and access to the model") from error
         return "".join(part.get("text", "") for part in answer["output"]["message"]["content"])
 
     return ask

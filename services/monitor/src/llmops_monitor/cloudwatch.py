@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 
 NAMESPACE = "LLMOps"
@@ -126,12 +126,8 @@ def metric_requests(endpoint: str, variants: Sequence[str], since: datetime, unt
 
 def call(method: Any, **arguments: Any) -> Any:
     """One request, with the vendor's error turned into ours."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
+    with explained("CloudWatch", "check region, credentials and cloudwatch permissions"):
         return method(**arguments)
-    except (ClientError, BotoCoreError) as error:
-        raise refused("CloudWatch", error, "check region, credentials and cloudwatch permissions") from error
 
 
 @functools.cache

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.contracts.platform import DRIFT_EVENT_SOURCE, DRIFT_EVENT_TYPE
 from llmops_shared.errors import LlmopsError
 
@@ -18,12 +18,9 @@ def put_events_request(environment: str, verdict: str, detail: dict[str, str], e
 def put_events(request: dict[str, Any]) -> str:
     """Sends the event and returns its id. Raises LlmopsError when EventBridge does not take it."""
     import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
 
-    try:
+    with explained("EventBridge does not take the event"):
         answer = boto3.client("events").put_events(**request)
-    except (ClientError, BotoCoreError) as error:
-        raise refused("EventBridge does not take the event", error) from error
     entry = answer["Entries"][0]
     if answer["FailedEntryCount"]:  # PutEvents answers 200 and tells of refused entries in its body
         raise LlmopsError(f"EventBridge refused the event: {entry.get('ErrorCode')}: {entry.get('ErrorMessage')}")

@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 
 
@@ -22,16 +22,12 @@ class ShadowTest(NamedTuple):
 
 def read_experiment(name: str, client: Any = None) -> ShadowTest:
     """Asks SageMaker. Raises LlmopsError when there is no such test, or it kept no answers to compare."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
     if client is None:
         import boto3
 
         client = boto3.client("sagemaker")
-    try:
+    with explained(f"experiment={name}: SageMaker does not describe it", "correct the name, the region or the rights"):
         found = client.describe_inference_experiment(Name=name)
-    except (ClientError, BotoCoreError) as error:
-        raise refused(f"experiment={name}: SageMaker does not describe it", error, "correct the name, the region or the rights") from error
     storage, mode = found.get("DataStorageConfig"), found.get("ShadowModeConfig")
     if not storage:
         raise LlmopsError(f"experiment={name}: stores no answers (DataStorageConfig), so there is nothing to compare; make one that does")

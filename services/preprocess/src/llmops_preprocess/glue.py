@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from llmops_preprocess.config import PreprocessConfig
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import store_for
 
@@ -53,11 +53,10 @@ def run_on_glue(config: PreprocessConfig) -> None:
     Raises LlmopsError when it fails.
     """
     import boto3
-    from botocore.exceptions import BotoCoreError, ClientError
 
     request = job_run_request(config, find_wheels(config))
     what = f"Glue job {config.glue.job}"
-    try:
+    with explained(what):
         client = boto3.client("glue")
         run = run_under_way(client, request)
         if run is None:
@@ -75,8 +74,6 @@ def run_on_glue(config: PreprocessConfig) -> None:
                     f"mend it and run the same command again, finished shards are kept"
                 )
             time.sleep(config.glue.poll_s)
-    except (ClientError, BotoCoreError) as error:
-        raise refused(what, error) from error
 
 
 def run_under_way(client: Any, request: dict[str, Any]) -> str | None:

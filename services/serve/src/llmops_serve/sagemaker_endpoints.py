@@ -3,11 +3,10 @@
 import datetime
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 
 PERIOD_S = 300
 
@@ -33,7 +32,7 @@ def endpoints(region: str, prefix: str, hours: float) -> Iterator[Idle]:
     client, metrics = boto3.client("sagemaker", region_name=region), boto3.client("cloudwatch", region_name=region)
     since = datetime.datetime.now(datetime.UTC) - datetime.timedelta(hours=hours)
     wanted: dict[str, Any] = {"NameContains": prefix} if prefix else {}
-    with explained(region):
+    with explained(region, "check the credentials and what they may do"):
         for page in client.get_paginator("list_endpoints").paginate(StatusEquals="InService", **wanted):
             for one in page["Endpoints"]:
                 if one["EndpointName"].startswith(prefix) and one["LastModifiedTime"] <= since:
@@ -84,20 +83,9 @@ def stop(region: str, name: str) -> None:
     import boto3
     from botocore.exceptions import ClientError
 
-    with explained(region):
+    with explained(region, "check the credentials and what they may do"):
         try:
             boto3.client("sagemaker", region_name=region).delete_endpoint(EndpointName=name)
         except ClientError as error:
             if "Could not find" not in str(error):
                 raise
-
-
-@contextmanager
-def explained(region: str) -> Iterator[None]:
-    """Turns an error of AWS into one message with the next action."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (ClientError, BotoCoreError) as error:
-        raise refused(region, error, "check the credentials and what they may do") from error

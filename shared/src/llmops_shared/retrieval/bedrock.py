@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property, partial
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.served import NUM_REQUESTS, Floats, embed_batches
 
@@ -59,18 +59,15 @@ class BedrockEmbedder:
         return self._invoke(body, "embeddings", "float")
 
     def _invoke(self, body: dict[str, Any], *path: str) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         try:
-            answer = self._client.invoke_model(
-                modelId=self._model, contentType="application/json", accept="application/json", body=json.dumps(body).encode()
-            )
-            found = json.loads(answer["body"].read())
+            with explained(f"Bedrock model {self._model}"):
+                answer = self._client.invoke_model(
+                    modelId=self._model, contentType="application/json", accept="application/json", body=json.dumps(body).encode()
+                )
+                found = json.loads(answer["body"].read())
             for name in path:
                 found = found[name]
             return found
-        except (ClientError, BotoCoreError) as error:
-            raise refused(f"Bedrock model {self._model}", error) from error
         except (KeyError, TypeError, ValueError) as error:
             raise LlmopsError(f"Bedrock model {self._model}: its answer has no embedding ({error!r})") from error
 
@@ -103,19 +100,15 @@ class BedrockReranker:
 
     def scores(self, question: str, texts: Sequence[str]) -> list[float]:
         """How well each text answers, 0 to 1, in the order of the texts."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         assert len(texts) <= MAX_RERANKED
         sources = [{"type": "INLINE", "inlineDocumentSource": {"type": "TEXT", "textDocument": {"text": text}}} for text in texts]
         settings = {"modelConfiguration": {"modelArn": self._model_arn}, "numberOfResults": len(texts)}
-        try:
+        with explained(f"reranker {self._model_arn}"):
             answer = self._client.rerank(
                 queries=[{"type": "TEXT", "textQuery": {"text": question}}],
                 sources=sources,
                 rerankingConfiguration={"type": "BEDROCK_RERANKING_MODEL", "bedrockRerankingConfiguration": settings},
             )
-        except (ClientError, BotoCoreError) as error:
-            raise refused(f"reranker {self._model_arn}", error) from error
         found = {int(item["index"]): float(item["relevanceScore"]) for item in answer["results"]}
         if found.keys() != set(range(len(texts))):
             raise LlmopsError(f"reranker {self._model_arn}: gave {len(found)} scores for {len(texts)} texts")

@@ -7,12 +7,11 @@ not there yet.
 import logging
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.location import kendra_place
 from llmops_shared.retrieval.store import Filters, Floats, FoundChunk, Query, StoredChunk
@@ -52,7 +51,7 @@ class Kendra:
     def write(self, generation: str, chunks: Sequence[StoredChunk], vectors: Floats | None) -> None:
         if vectors is not None:
             raise LlmopsError(f"store {self.uri}: Kendra reads the text itself and takes no vectors; set embedder.kind=none")
-        with self._named():
+        with explained(f"store {self.uri}"):
             self._declare({key for chunk in chunks for key in chunk.metadata} | {DOCUMENT, SOURCE})
             states = self._states(generation, [chunk.chunk_id for chunk in chunks])
             missing = [chunk for chunk in chunks if states[chunk.chunk_id] not in (*THERE, *ON_ITS_WAY)]
@@ -114,7 +113,7 @@ class Kendra:
     def problem(self, generation: str, chunk_ids: Sequence[str]) -> str | None:
         """Asks for ten chunks from first to last, for Kendra counts no generation."""
         chosen = [chunk_ids[place * (len(chunk_ids) - 1) // (BATCH - 1)] for place in range(BATCH)] if chunk_ids else []
-        with self._named():
+        with explained(f"store {self.uri}"):
             states = self._states(generation, list(dict.fromkeys(chosen)))
         lost = [name for name, state in states.items() if state not in THERE]
         return f"no chunk {lost[0]} of {generation}, which is {states[lost[0]]}" if lost else None
@@ -128,7 +127,7 @@ class Kendra:
             return []
         # a chunk may come several times, for Kendra finds passages
         size, among = min(MAX_PAGE, 2 * query.num_chunks + 8), attribute_filter(generation, query.filters)
-        with self._named():
+        with explained(f"store {self.uri}"):
             items = self._client.retrieve(IndexId=self._index, QueryText=text, AttributeFilter=among, PageSize=size)["ResultItems"]
         chunks: dict[str, FoundChunk] = {}
         for item in items:
@@ -137,7 +136,7 @@ class Kendra:
         return list(chunks.values())[: query.num_chunks]
 
     def drop(self, generation: str, chunk_ids: Sequence[str]) -> None:
-        with self._named():
+        with explained(f"store {self.uri}"):
             for start in range(0, len(chunk_ids), BATCH):
                 names = [f"{generation}/{name}" for name in chunk_ids[start : start + BATCH]]
                 self._client.batch_delete_document(IndexId=self._index, DocumentIdList=names)
@@ -145,16 +144,6 @@ class Kendra:
     def close(self) -> None:
         if "_client" in self.__dict__:
             self._client.close()
-
-    @contextmanager
-    def _named(self) -> Iterator[None]:
-        """The service's errors in our words."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
-            yield
-        except (ClientError, BotoCoreError) as error:
-            raise refused(f"store {self.uri}", error) from error
 
 
 def document(generation: str, chunk: StoredChunk) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 from llmops_shared.retrieval.served import NUM_REQUESTS, Floats, embed_batches
 from llmops_shared.retrieval.tei import BATCH
@@ -36,15 +36,12 @@ class SageMakerEmbedder:
         return self.embed(texts)
 
     def _ask(self, texts: Sequence[str]) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError
-
         body = json.dumps({"inputs": list(texts), "normalize": True, "truncate": True}).encode()
         try:
             kind = "application/json"
-            answer = self._client.invoke_endpoint(EndpointName=self._endpoint, ContentType=kind, Accept=kind, Body=body)
-            return json.loads(answer["Body"].read())
-        except (ClientError, BotoCoreError) as error:
-            raise refused(f"SageMaker endpoint {self._endpoint}", error) from error
+            with explained(f"SageMaker endpoint {self._endpoint}"):
+                answer = self._client.invoke_endpoint(EndpointName=self._endpoint, ContentType=kind, Accept=kind, Body=body)
+                return json.loads(answer["Body"].read())
         except ValueError as error:
             raise LlmopsError(
                 f"SageMaker endpoint {self._endpoint}: gives no JSON; is it a Text Embeddings Inference container?"

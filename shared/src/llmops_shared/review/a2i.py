@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.contracts.review import ReviewAnswer, ReviewItem
 from llmops_shared.errors import LlmopsError
 from llmops_shared.review.items import GOOD_OR_BAD
@@ -84,12 +84,8 @@ class HumanLoopQueue:
 
     def _call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One call of A2I's runtime, its errors named."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        with explained(f"{self.uri}: A2I {method} of {parameters['HumanLoopName']}"):
             answer: dict[str, Any] = getattr(client(), method)(**parameters)
-        except (ClientError, BotoCoreError) as error:
-            raise refused(f"{self.uri}: A2I {method} of {parameters['HumanLoopName']}", error) from error
         return answer
 
     def _items(self) -> Iterator[ReviewItem]:

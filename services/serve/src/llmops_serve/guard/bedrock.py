@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Literal, NamedTuple
 
 from llmops_serve.guard.config import BedrockGuardrail
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 
 
@@ -39,17 +39,13 @@ class Guardrail:
 
     def apply(self, text: str, source: Literal["INPUT", "OUTPUT"]) -> Found:
         """What the guardrail says to a prompt or an answer. Raises LlmopsError when it does not answer: nothing passes unread."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
-        try:
+        with explained(f"guardrail {self._config.guardrail_id} does not answer"):
             response = self._client.apply_guardrail(
                 guardrailIdentifier=self._config.guardrail_id,
                 guardrailVersion=self._config.version,
                 source=source,
                 content=[{"text": {"text": text}}],
             )
-        except (BotoCoreError, ClientError) as error:
-            raise refused(f"guardrail {self._config.guardrail_id} does not answer", error) from error
         if response["action"] == "NONE":
             return Found(False, text)
         outputs = "".join(output.get("text", "") for output in response.get("outputs", []))

@@ -4,13 +4,14 @@ import json
 import logging
 from typing import Any
 
+from llmops_shared.aws_errors import explained
 from llmops_shared.contracts import DatasetManifest, Platform, TrainingRun
 from llmops_shared.documents import document_uri, read_document
 from llmops_shared.errors import LlmopsError
 from llmops_shared.store import exists, join, store_for
 from llmops_train.config import TrainConfig
 from llmops_train.launch_config import LaunchConfig
-from llmops_train.launchers.sagemaker_follow import describe, follow, translated
+from llmops_train.launchers.sagemaker_follow import ADVICE, describe, follow
 from llmops_train.launchers.sagemaker_job import Job, job_of
 from llmops_train.launchers.sagemaker_request import request_of
 
@@ -41,7 +42,7 @@ def submit(client: Any, job: Job, request: dict[str, Any]) -> None:
     """Creates the job. Of two submits at the same time one wins, and the other finds its job."""
     from botocore.exceptions import ClientError
 
-    with translated(job.name):
+    with explained(f"job {job.name}", advice=ADVICE):
         try:
             client.create_training_job(**request)
         except ClientError as error:

@@ -3,11 +3,9 @@
 import logging
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from llmops_shared.aws_errors import refused
+from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
 from llmops_train.launchers.cloudwatch_logs import JobLog
 
@@ -32,22 +30,11 @@ REASONS = (
 """What to do about a failed job, by the first word of its FailureReason."""
 
 
-@contextmanager
-def translated(name: str) -> Iterator[None]:
-    """Within it, the service's errors become one message with the next thing to do."""
-    from botocore.exceptions import BotoCoreError, ClientError
-
-    try:
-        yield
-    except (BotoCoreError, ClientError) as error:
-        raise refused(f"job {name}", error, advice=ADVICE) from error
-
-
 def describe(client: Any, name: str) -> dict[str, Any] | None:
     """The job; None when there is none of this name."""
     from botocore.exceptions import ClientError
 
-    with translated(name):
+    with explained(f"job {name}", advice=ADVICE):
         try:
             found: dict[str, Any] = client.describe_training_job(TrainingJobName=name)
         except ClientError as error:
@@ -69,7 +56,7 @@ def follow(client: Any, logs: Any, name: str, poll_s: float) -> None:
             if status != shown:
                 logger.info("job %s: %s", name, status)
                 shown = status
-            with translated(name):
+            with explained(f"job {name}", advice=ADVICE):
                 log.show()
             if found["TrainingJobStatus"] in DONE:
                 end(found, name)
@@ -107,7 +94,7 @@ def offer_to_stop(client: Any, name: str) -> None:
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         sys.stderr.write(f"job {name} goes on; the same command follows it again\n")
         return
-    with translated(name):
+    with explained(f"job {name}", advice=ADVICE):
         try:
             client.stop_training_job(TrainingJobName=name)
         except ClientError as error:
