@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import random
 from collections import Counter
 
 import pytest
@@ -126,6 +127,35 @@ def test_each_gopher_quality_rule_has_a_text_that_breaks_it(text, rule):
 )
 def test_each_gopher_repetition_rule_has_a_text_that_breaks_it(text, rule):
     assert broken_repetition_rule(text, GopherRepetition()) == rule
+
+
+def repeats_too_much(words, shares, characters):
+    """Gopher's rule on repeated runs, as its paper has it: a run that was there before counts whole, and none counts twice."""
+    for size, share in enumerate(shares, start=5):
+        seen, place, repeated = set(), 0, 0
+        while place <= len(words) - size:
+            run = tuple(words[place : place + size])
+            repeated += len("".join(run)) * (run in seen)
+            place += size if run in seen else 1
+            seen.add(run)
+        if repeated > share * characters:
+            return "max_duplicate_ngrams"
+    return None
+
+
+@pytest.mark.parametrize("shares", [(0.15, 0.14, 0.13, 0.12, 0.11, 0.10), (0.9, 0.2, 0.3, 0.9, 0.1, 0.4)])
+def test_repeated_runs_are_found_as_by_looking_at_each(shares):
+    rule, found = GopherRepetition(max_top_ngram=(1, 1, 1), max_duplicate_ngrams=shares), Counter()
+    for seed in range(400):
+        chosen = random.Random(seed)
+        words = [f"w{chosen.randrange(chosen.choice((3, 30, 300)))}" for _ in range(chosen.randrange(5, 90))]
+        words += words[: chosen.randrange(0, 20)]
+
+        why = broken_repetition_rule(" ".join(words), rule)
+
+        assert why == repeats_too_much(words, shares, len(" ".join(words))), f"seed {seed}"
+        found[why] += 1
+    assert min(found.values()) > 50 and len(found) == 2
 
 
 def test_c4_keeps_lines_that_are_sentences_and_drops_pages_with_few():

@@ -5,7 +5,7 @@ import re
 import numpy as np
 from numpy.typing import NDArray
 
-from llmops_preprocess.known_words import Numbers, gathered, known
+from llmops_preprocess.known_words import Numbers, known
 from llmops_preprocess.row_rules_config import GopherQuality, GopherRepetition
 from llmops_preprocess.web_words import LETTERS, SIGNS, duplicated
 
@@ -39,9 +39,10 @@ def repeated_lines(text: str, config: GopherRepetition) -> str | None:
 
 def repeated_runs(text: str, config: GopherRepetition) -> str | None:
     """The first rule that its runs of words break."""
-    words = web_words(text)
+    words = known.web_words_of(text)
     hashes, counts = known.web_words["hash"][words], how_often(words)
-    ends = np.concatenate([[0], np.cumsum(known.web_words["length"][words])])
+    ends = np.zeros(len(words) + 1, dtype=np.int64)
+    known.web_words["length"][words].cumsum(out=ends[1:])
     runs, fewest = hashes, counts
     for size in range(2, 11):
         runs, fewest = runs[:-1] * MULTIPLIER + hashes[size - 1 :], np.minimum(fewest[:-1], counts[size - 1 :])
@@ -60,18 +61,12 @@ def repeated_runs(text: str, config: GopherRepetition) -> str | None:
         places, repeats = repeated_places(runs, places[places < len(runs)])
         if len(repeats) == 0:
             return None
-        limit = config.max_duplicate_ngrams[size - 5] * len(text)
-        if repeated_characters(runs, repeats, ends, size, limit) > limit:
+        covered, limits = covered_characters(repeats, ends, size), [share * len(text) for share in config.max_duplicate_ngrams[size - 5 :]]
+        if covered > limits[0] and repeated_characters(runs, ends, size) > limits[0]:
             return "max_duplicate_ngrams"
+        if covered <= min(limits):
+            return None  # longer runs are repeated only within these
     return None
-
-
-def web_words(text: str) -> Numbers:
-    """Numbers of the words of a text, signs included."""
-    numbers = known.numbers(text)
-    stretches = known.stretches
-    found: Numbers = known.web_pieces["number"][gathered(stretches["web_first"][numbers], stretches["web_count"][numbers])]
-    return found
 
 
 def how_often(words: Numbers) -> Numbers:
@@ -104,13 +99,16 @@ def repeated_places(runs: NDArray[np.int64], places: NDArray[np.int64]) -> tuple
     return np.sort(order[more]), order[1:][same]
 
 
-def repeated_characters(runs: NDArray[np.int64], repeats: NDArray[np.int64], ends: NDArray[np.int64], size: int, limit: float) -> int:
-    """Characters in runs that repeat an earlier one, none counted twice; 0 where even all that any of them covers is within the limit."""
-    inside = np.zeros(len(ends) - 1, dtype=bool)
-    for offset in range(size):
-        inside[repeats + offset] = True
-    if int(np.diff(ends)[inside].sum()) <= limit:
-        return 0
+def covered_characters(repeats: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> int:
+    """Characters of all words in runs that repeat an earlier one."""
+    first = np.sort(repeats)
+    last = first + size
+    np.minimum(last[:-1], first[1:], out=last[:-1])
+    return int((ends[last] - ends[first]).sum())
+
+
+def repeated_characters(runs: NDArray[np.int64], ends: NDArray[np.int64], size: int) -> int:
+    """Characters in runs that repeat an earlier one, as they come: none counted twice."""
     seen = set[int]()
     values = runs.tolist()
     characters = place = 0
@@ -126,7 +124,7 @@ def repeated_characters(runs: NDArray[np.int64], repeats: NDArray[np.int64], end
 
 def broken_quality_rule(text: str, config: GopherQuality) -> str | None:
     """The first quality rule a text breaks."""
-    words = web_words(text)
+    words = known.web_words_of(text)
     num_words = len(words)
     kinds = known.web_words["kind"][words]
     plain = kinds != SIGNS

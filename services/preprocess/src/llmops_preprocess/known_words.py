@@ -61,13 +61,18 @@ class KnownWords(dict[str, int]):
     def forget(self) -> None:
         """Starts afresh; no number from before is valid."""
         self.clear()
-        self.web_numbers, self.kept, self.kept_characters = dict[str, int](), dict[str, Numbers](), 0
+        self.web_numbers = dict[str, int]()
+        self.forget_texts()
         self.stretches = Columns(
             length=np.int64, letters=np.bool_, web_first=np.int64, web_count=np.int64, word_first=np.int64, word_count=np.int64
         )
         self.web_pieces = Columns(number=np.int64)
         self.web_words = Columns(hash=np.int64, length=np.int64, kind=np.int8, stop_word=np.int16)
         self.words = Columns(digest=np.uint64)
+
+    def forget_texts(self) -> None:
+        """Makes room for other texts."""
+        self.kept, self.kept_web, self.kept_characters = dict[str, Numbers](), dict[str, Numbers](), 0
 
     def __missing__(self, stretch: str) -> int:
         pieces = [self.web_pieces.append(self.web_number(word)) for word in WEB_WORD.findall(stretch)]
@@ -93,9 +98,19 @@ class KnownWords(dict[str, int]):
             if len(self) > MAX_KNOWN:
                 self.forget()
             elif self.kept_characters > MAX_KEPT:
-                self.kept, self.kept_characters = {}, 0
+                self.forget_texts()
             found = self.kept[text] = self.looked_up(text)
             self.kept_characters += len(text)
+        return found
+
+    def web_words_of(self, text: str) -> Numbers:
+        """Numbers of the words of a text as the web rules count them, signs included; valid until the next text is asked for."""
+        numbers = self.numbers(text)
+        found = self.kept_web.get(text)
+        if found is None:
+            stretches = self.stretches
+            places = gathered(stretches["web_first"][numbers], stretches["web_count"][numbers])
+            found = self.kept_web[text] = self.web_pieces["number"][places]
         return found
 
     def looked_up(self, text: str) -> Numbers:
