@@ -25,6 +25,7 @@ EXACT_FILTERED = 10_000  # rows that pass a filter: a scan of these is surer tha
 FILTERED_MORE = 20  # times the chunks asked for: the graph gives those that pass nearly in order, and the nearest may come late
 LARGE = 50_000  # rows from which the graph is denser
 DENSE = "m = 24, ef_construction = 200"
+MAX_COUNTS = 10_000  # filters of which it is kept how many rows pass: counting up to the limit takes ten milliseconds
 MAX_POSTINGS = 20_000  # summed for one question, rare words first; a millisecond or two
 MAX_DIMENSIONS = 4000  # pgvector's limit for an index on `halfvec`
 
@@ -56,7 +57,9 @@ class PgVector:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        # a generation is written once: its graph, and how many of its rows pass a filter, stay as they are
         self._graphs: dict[str, bool] = {}
+        self._passing: dict[tuple[str, str], int] = {}
 
     def write(self, generation: str, chunks: Sequence[StoredChunk], vectors: Floats | None) -> None:
         """In one transaction: readers see all of it or nothing."""
@@ -72,7 +75,6 @@ class PgVector:
                 connection.execute("SELECT pg_advisory_xact_lock(hashtext('llmops retrieval'))")
                 add_extension(connection, database.uri)
                 drop(connection, generation)
-                self._graphs.pop(generation, None)
                 connection.execute(sql.SQL(CHUNKS).format(name=name, num_dimensions=sql.Literal(num_dimensions)))
                 connection.execute(sql.SQL(WORDS).format(words=word_table))
                 copy_chunks(connection, name, chunks, vectors)
@@ -81,6 +83,7 @@ class PgVector:
                     add_indexes(connection, name, len(chunks), num_dimensions)
         except psycopg.Error as error:
             raise LlmopsError(f"{database.uri}, table {generation}: cannot be filled ({error}); nothing was changed") from error
+        self._forget(generation)
         logger.info("stored %d vectors of %d dimensions in table %s", len(chunks), num_dimensions, generation)
 
     def problem(self, generation: str, chunk_ids: Sequence[str]) -> str | None:
@@ -125,13 +128,30 @@ class PgVector:
         return [chunks[name] for name in reciprocal_rank_fusion(rankings, query.num_chunks)]
 
     def _near(self, connection: Connection, generation: str, query: Query, num: int) -> list[FoundChunk]:
+        """The nearest by cosine; exactly where there is no graph, or where few rows pass the filters."""
         if generation not in self._graphs:
             self._graphs[generation] = has_graph(connection, generation)
-        return near_vector(connection, generation, query, num, self._graphs[generation])
+        exact = not self._graphs[generation] or (
+            bool(query.filters) and self._num_passing(connection, generation, query.filters) < EXACT_FILTERED
+        )
+        return near_vector(connection, generation, query, num, exact)
+
+    def _num_passing(self, connection: Connection, generation: str, filters: Filters) -> int:
+        key = (generation, json.dumps(filter_values(filters)))
+        if key not in self._passing:
+            if len(self._passing) >= MAX_COUNTS:
+                self._passing.clear()
+            self._passing[key] = num_passing(connection, tables(generation)[0], filters)
+        return self._passing[key]
+
+    def _forget(self, generation: str) -> None:
+        self._graphs.pop(generation, None)
+        self._passing = {key: count for key, count in self._passing.items() if key[0] != generation}
 
     def drop(self, generation: str, chunk_ids: Sequence[str]) -> None:
         with self._database.connection() as connection, connection.transaction():
             drop(connection, generation)
+        self._forget(generation)
 
     def close(self) -> None:
         """An embedded server stops with its last user."""
@@ -177,11 +197,10 @@ def has_graph(connection: Connection, generation: str) -> bool:
     return row is not None and bool(row[0])
 
 
-def near_vector(connection: Connection, generation: str, query: Query, num: int, graph: bool) -> list[FoundChunk]:
-    """The nearest by cosine; exactly where there is no graph or few rows pass the filters."""
+def near_vector(connection: Connection, generation: str, query: Query, num: int, exact: bool) -> list[FoundChunk]:
+    """The nearest by cosine, by a scan of all that pass or through the graph."""
     assert query.vector is not None
     name, _ = tables(generation)
-    exact = not graph or (bool(query.filters) and num_passing(connection, name, query.filters) < EXACT_FILTERED)
     limit = sql.Literal(num * FILTERED_MORE if query.filters and not exact else num)
     statement = sql.SQL(NEAR_EXACT if exact else NEAR).format(
         vector=sql.Placeholder("vector"),
