@@ -7,14 +7,9 @@ import numpy as np
 import pytest
 
 from llmops_preprocess.config import NearDuplicates
-from llmops_preprocess.near_duplicates import band_rows, drop_near_duplicates, near_duplicates, shingle
-from llmops_preprocess.record import Record
+from llmops_preprocess.near_duplicates import band_rows, near_duplicates, shingle
 
 SETTINGS = NearDuplicates(threshold=0.8)
-
-
-def record(text, source="x"):
-    return Record(source, text, "PSF-2.0")
 
 
 def jaccard(one, other, width):
@@ -42,10 +37,8 @@ def words_of(paragraphs):
 def test_the_longest_of_a_cluster_is_kept():
     short, long = "the cat sat on the mat in the sun all day", "the cat sat on the mat in the sun all day long"
 
-    kept, count = drop_near_duplicates([record(short), record("something else is written here about dogs"), record(long)], SETTINGS)
-
-    assert [item.text for item in kept] == ["something else is written here about dogs", long]
-    assert count.model_dump() == {"stage": "near_duplicates", "rows_in": 3, "rows_out": 2, "dropped": {"near_duplicate": 1}}
+    assert near_duplicates([short, "something else is written here about dogs", long], SETTINGS) == {0}
+    assert near_duplicates([long, "something else is written here about dogs", short], SETTINGS) == {2}
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -87,10 +80,17 @@ def test_the_order_of_equal_texts_and_the_rest_of_the_corpus_change_nothing(para
     assert near_duplicates(["one"], SETTINGS) == set()
 
 
-def test_the_stage_can_be_turned_off():
-    kept, _ = drop_near_duplicates([record("one two three"), record("one two three")], NearDuplicates(threshold=None))
+def test_the_stage_can_be_turned_off(tmp_path, paragraphs, write_lines, preprocess):
+    texts = [text for paragraph in paragraphs[:60] for text in (paragraph, f"{paragraph} more")]
+    write_lines(str(tmp_path / "raw.jsonl"), [{"text": text} for text in texts])
 
-    assert len(kept) == 2
+    dropped = [
+        preprocess(str(tmp_path), out=str(tmp_path / name), near_duplicates={"threshold": threshold}).counts[-2].dropped
+        for name, threshold in (("on", 0.5), ("off", None))
+    ]
+
+    assert dropped[0]["near_duplicate"] > 50
+    assert dropped[1] == {}
 
 
 @pytest.mark.parametrize("threshold", [0.5, 0.7, 0.8, 0.9])

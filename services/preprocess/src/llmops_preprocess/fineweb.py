@@ -22,5 +22,5 @@ def broken_fineweb_rule(text: str, config: FineWeb) -> str | None:
     line_ends = text.count("\n")
     if duplicated(lines)[1] / (len(text) - line_ends) > config.max_duplicate_line_characters:
         return "max_duplicate_line_characters"
-    num_words = int(known.stretches["web_count"][known.numbers(text)].sum())
+    num_words = len(known.web_words_of(text))
     return "max_line_ends_per_word" if line_ends / num_words > config.max_line_ends_per_word else None

@@ -6,7 +6,7 @@ NumPy; no rule looks over white space, so a text is its stretches.
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ MAX_KNOWN = 200_000
 """Stretches; then all are forgotten."""
 MAX_KEPT = 4_000_000
 """Characters of the texts whose numbers are kept for the next rule."""
+
+NOT_CUT = -1
 
 Numbers = NDArray[np.int64]
 
@@ -47,8 +49,38 @@ class Columns:
             array[self.size : end] = values
         self.size, self.new = end, []
 
+    def extend(self, count: int, *values: int) -> None:
+        """Writes a row as often as that."""
+        self.new += [values] * count
+        self.write()
+
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self.arrays[name]
+
+
+class Cuts:
+    """What stretches are cut into for one kind of rule, each when a rule first asks for it."""
+
+    def __init__(self, cut: Callable[[str], list[int]], piece: type[np.generic]) -> None:
+        self.cut, self.stretches, self.pieces = cut, Columns(first=np.int64, count=np.int64), Columns(piece=piece)
+
+    def places(self, numbers: Numbers, names: Sequence[str]) -> tuple[Numbers, Numbers]:
+        """Where the pieces of stretches are, one after another, and how many each has."""
+        if len(names) > self.stretches.size:
+            self.stretches.extend(len(names) - self.stretches.size, 0, NOT_CUT)
+        count = self.stretches["count"][numbers]
+        if len(count) and count.min() == NOT_CUT:
+            for number in dict.fromkeys(numbers[count == NOT_CUT].tolist()):
+                pieces = self.cut(names[number])
+                self.stretches["first"][number], self.stretches["count"][number] = self.pieces.size + len(self.pieces.new), len(pieces)
+                self.pieces.new += [(piece,) for piece in pieces]
+            self.pieces.write()
+            count = self.stretches["count"][numbers]
+        return gathered(self.stretches["first"][numbers], count), count
+
+    def __getitem__(self, places: Numbers) -> NDArray[Any]:
+        found: NDArray[Any] = self.pieces["piece"][places]
+        return found
 
 
 class KnownWords(dict[str, int]):
@@ -61,27 +93,24 @@ class KnownWords(dict[str, int]):
     def forget(self) -> None:
         """Starts afresh; no number from before is valid."""
         self.clear()
-        self.web_numbers = dict[str, int]()
+        self.names, self.web_numbers = list[str](), dict[str, int]()
         self.forget_texts()
-        self.stretches = Columns(
-            length=np.int64, letters=np.bool_, web_first=np.int64, web_count=np.int64, word_first=np.int64, word_count=np.int64
-        )
-        self.web_pieces = Columns(number=np.int64)
+        self.stretches = Columns(length=np.int64, letters=np.bool_)
+        self.web_pieces, self.words = Cuts(self.web_cut, np.int64), Cuts(digests_in, np.uint64)
         self.web_words = Columns(hash=np.int64, length=np.int64, kind=np.int8, stop_word=np.int16)
-        self.words = Columns(digest=np.uint64)
 
     def forget_texts(self) -> None:
         """Makes room for other texts."""
         self.kept, self.kept_web, self.kept_characters = dict[str, Numbers](), dict[str, Numbers](), 0
 
     def __missing__(self, stretch: str) -> int:
-        pieces = [self.web_pieces.append(self.web_number(word)) for word in WEB_WORD.findall(stretch)]
-        words = [self.words.append(digest_of(word)) for word in WORD.findall(stretch.lower())]
-        number = self.stretches.append(
-            len(stretch), any(map(str.isalpha, stretch)), pieces[0], len(pieces), words[0] if words else 0, len(words)
-        )
-        self[stretch] = number
+        number = self[stretch] = self.stretches.append(len(stretch), any(map(str.isalpha, stretch)))
+        self.names.append(stretch)
         return number
+
+    def web_cut(self, stretch: str) -> list[int]:
+        """Numbers of the words of the web rules in a stretch."""
+        return [self.web_number(word) for word in WEB_WORD.findall(stretch)]
 
     def web_number(self, word: str) -> int:
         """The number of a word of the web rules, which may be in several stretches."""
@@ -108,17 +137,16 @@ class KnownWords(dict[str, int]):
         numbers = self.numbers(text)
         found = self.kept_web.get(text)
         if found is None:
-            stretches = self.stretches
-            places = gathered(stretches["web_first"][numbers], stretches["web_count"][numbers])
-            found = self.kept_web[text] = self.web_pieces["number"][places]
+            places, _ = self.web_pieces.places(numbers, self.names)
+            self.web_words.write()
+            found = self.kept_web[text] = self.web_pieces[places]
         return found
 
     def looked_up(self, text: str) -> Numbers:
         """The numbers, those of new stretches among them."""
         stretches = text.split()
         found = np.fromiter(map(self.__getitem__, stretches), np.int64, len(stretches))
-        for columns in (self.stretches, self.web_pieces, self.web_words, self.words):
-            columns.write()
+        self.stretches.write()
         return found
 
     def says_the_same(self, text: str, other: str) -> None:
@@ -148,13 +176,18 @@ def digest_of(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-known = KnownWords()
+def digests_in(stretch: str) -> list[int]:
+    """Digests of the words of a shingle that are in a stretch, in lower case."""
+    return [digest_of(word) for word in WORD.findall(stretch.lower())]
 
 
 def digests_of(texts: Sequence[str]) -> tuple[NDArray[np.uint64], Numbers]:
     """Digests of the words of texts in lower case, one after another, and how many each has."""
     numbers, sizes = known.numbers_of_all(texts)
-    count = known.stretches["word_count"][numbers]
+    places, count = known.words.places(numbers, known.names)
     ends = np.concatenate([[0], np.cumsum(count)])
     stops = np.cumsum(sizes)
-    return known.words["digest"][gathered(known.stretches["word_first"][numbers], count)], ends[stops] - ends[stops - sizes]
+    return known.words[places], ends[stops] - ends[stops - sizes]
+
+
+known = KnownWords()

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from llmops_preprocess.config import NearDuplicates, PreprocessConfig
 from llmops_preprocess.facts import read_array, store_array
-from llmops_preprocess.near_duplicates import Positions, resembling, shared_buckets, shingle
+from llmops_preprocess.near_duplicates import Positions, distinct, resembling, shared_buckets, shingle
 from llmops_preprocess.parts import PartSummary, part_uri, read_records, scratch
 from llmops_preprocess.record import count
 from llmops_preprocess.splits import NAMES
@@ -51,7 +51,7 @@ def shingle_part(task: ShingleTask) -> int:
     for batch in read_records(uri, task.candidates):
         shingles, starts = shingle([record.content for _, record in batch], task.width)
         for start, stop in zip(starts[:-1].tolist(), starts[1:].tolist(), strict=True):
-            sets.append(np.unique(shingles[start:stop]))
+            sets.append(distinct(shingles[start:stop]))
             end += len(sets[-1])
             ends.append(end)
     with scratch(task.folder) as place:
