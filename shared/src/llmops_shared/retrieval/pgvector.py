@@ -24,7 +24,7 @@ EXACT_BELOW = 1000  # rows: a scan of fewer takes about a millisecond and misses
 EXACT_FILTERED = 10_000  # rows that pass a filter: a scan of these is surer than a graph most of whose nodes do not pass
 FILTERED_MORE = 20  # times the chunks asked for: the graph gives those that pass nearly in order, and the nearest may come late
 LARGE = 50_000  # rows from which the graph is denser
-DENSE = "m = 24, ef_construction = 200"
+SPARSE, DENSE = "m = 16, ef_construction = 128", "m = 24, ef_construction = 200"
 MAX_COUNTS = 10_000  # filters of which it is kept how many rows pass: counting up to the limit takes ten milliseconds
 MAX_POSTINGS = 20_000  # summed for one question, rare words first; a millisecond or two
 MAX_DIMENSIONS = 4000  # pgvector's limit for an index on `halfvec`
@@ -178,7 +178,7 @@ def add_indexes(connection: Connection, name: sql.Identifier, num_rows: int, num
     """The HNSW graph that makes searches fast (Malkov and Yashunin 2018), and the one that makes filters fast."""
     connection.execute("SET LOCAL maintenance_work_mem = '512MB'")  # the graph is built in memory when it fits
     graph = sql.SQL(f"CREATE INDEX ON {{name}} USING hnsw (({HALF}) halfvec_cosine_ops) {{density}}")
-    density = sql.SQL(f"WITH ({DENSE})" if num_rows >= LARGE else "")
+    density = sql.SQL(f"WITH ({DENSE if num_rows >= LARGE else SPARSE})")
     connection.execute(graph.format(name=name, num_dimensions=sql.Literal(num_dimensions), density=density))
     connection.execute(sql.SQL("CREATE INDEX ON {} USING gin (metadata jsonb_path_ops)").format(name))
     connection.execute(sql.SQL("ANALYZE {}").format(name))  # a plan made without it may scan the table
