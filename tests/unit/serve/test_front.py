@@ -1,6 +1,7 @@
 """The gateway before model servers over HTTP: keys, limits, guard, arms, replicas, shadow, and what is kept."""
 
 import contextlib
+import gc
 import json
 import re
 import threading
@@ -66,6 +67,25 @@ def test_a_request_is_handed_on_as_it_is_and_kept(gateway, tmp_path):
     assert (first.num_prompt_tokens, first.num_response_tokens, first.metadata) == (9, 50, {"row_id": "7"})
     assert (second.response, second.num_response_tokens, second.finish_reason) == ("w0 w1 w2 w3 w4 ", 5, "stop")
     assert first.replica == f"http://127.0.0.1:{server.port}"
+
+
+def test_an_answered_request_does_not_wait_for_the_garbage_collector(gateway):
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
+
+    with gateway() as (http, _, _):
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(10):
+                http.post(ROUTE, json=CHAT)
+                http.post(ROUTE, json={**CHAT, "stream": True})
+                http.post(ROUTE, json={**CHAT, "max_tokens": -1})
+                http.get("/health")
+            kept = sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
+        finally:
+            gc.enable()
+
+    assert kept <= 2  # the connection's last one, and one that ends
 
 
 def test_an_openai_client_is_served(gateway):

@@ -6,6 +6,7 @@ never sees part of a line.
 
 import asyncio
 import contextlib
+import io
 import logging
 from collections import defaultdict, deque
 from collections.abc import Callable
@@ -20,7 +21,7 @@ from llmops_shared.store import join, store_for
 logger = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 5.0
-FLUSH_AT_BYTES = 1_000_000
+FLUSH_AT_BYTES = 500_000
 MOST_BUFFERED_BYTES = 32_000_000  # kept in memory while the folder cannot be written
 SLICE = 8  # exchanges made into lines between two looks at the requests: some tenths of a millisecond
 
@@ -41,7 +42,7 @@ class CaptureLog:
         self._uri = uri
         self._waiting: deque[Exchange] = deque()
         self._is_making = False
-        self._lines: dict[str, list[bytes]] = defaultdict(list)
+        self._lines: dict[str, io.BytesIO] = defaultdict(io.BytesIO)
         self._counts: dict[str, int] = defaultdict(int)  # of exchanges; a second form of one is not counted again
         self._size_bytes = 0  # of the lines
         self._files: dict[str, tuple[bytes, int]] = {}  # made, but not written yet: content and exchanges of ours in it
@@ -63,20 +64,24 @@ class CaptureLog:
 
     def _make_some(self) -> None:
         """Turns a few exchanges into lines, and comes back when there are more."""
-        for _ in range(min(SLICE, len(self._waiting))):
-            self._make(self._waiting.popleft())
+        # a fixed number would fall behind when more answers than that end between two looks
+        self._make_first(max(SLICE, len(self._waiting) // 4))
         self._is_making = bool(self._waiting)
         if self._is_making:
             asyncio.get_running_loop().call_soon(self._make_some)
         if self._size_bytes >= FLUSH_AT_BYTES:
             self._full.set()
 
+    def _make_first(self, number: int) -> None:
+        for _ in range(min(number, len(self._waiting))):
+            self._make(self._waiting.popleft())
+
     def _make(self, exchange: Exchange) -> None:
         kept = masked(exchange) if self._mask_pii else exchange
         hour = hour_of(exchange)
         for form, (folder_of, line_of) in enumerate(self._forms):
             folder, line = folder_of(kept, hour), line_of(kept)
-            self._lines[folder].append(line)
+            self._lines[folder].write(line)
             self._counts[folder] += form == 0
             self._size_bytes += len(line)
 
@@ -94,18 +99,19 @@ class CaptureLog:
         async with self._writing:
             if not await self._write_files():  # from before
                 return False
-            while self._waiting:
-                self._make(self._waiting.popleft())
+            for _ in range(0, len(self._waiting), SLICE):  # those that came before this, and not all at once: requests wait meanwhile
+                self._make_first(SLICE)
+                await asyncio.sleep(0)
             self._make_files()
             return await self._write_files()
 
     def _make_files(self) -> None:
-        """Joins the lines of each folder to the content of one file."""
+        """Makes the lines of each folder the content of one file."""
         lines, counts = self._lines, self._counts
-        self._lines, self._counts, self._size_bytes = defaultdict(list), defaultdict(int), 0
+        self._lines, self._counts, self._size_bytes = defaultdict(io.BytesIO), defaultdict(int), 0
         for folder, found in lines.items():
             place = join(folder, f"{self._server_id}-{self._num_files:06d}.jsonl")
-            self._files[place] = (b"".join(found), counts[folder])
+            self._files[place] = (found.getvalue(), counts[folder])
             self._num_files += 1
 
     async def _write_files(self) -> bool:

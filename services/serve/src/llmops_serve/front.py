@@ -56,6 +56,7 @@ class Front:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        cycle = scope["state"].pop("cycle")  # uvicorn's has the scope: left there, each request would wait for the garbage collector
         path, given = scope["path"], dict(scope["headers"])
         key = None if self.keys is None else self._key(given.get(b"authorization", b""))
         arrival = arrival_of(given, key)
@@ -70,7 +71,7 @@ class Front:
         elif self.is_draining and path in OPEN:
             await refuse(send, 503, "unhealthy: the server is ending", headers, "healthcheck")
         elif scope["method"] == "POST" and path in GENERATING:
-            await self._generate(scope, receive, send, arrival, headers)
+            await self._generate(scope, receive, send, arrival, headers, cycle.more_body)
         else:
             await self._hand_on(self.gateway, scope, receive, send, arrival, headers)
 
@@ -80,7 +81,7 @@ class Front:
         scheme, _, secret = given.decode("latin-1").partition(" ")
         return self.keys.find(secret.strip()) if scheme.lower() == "bearer" else None
 
-    async def _generate(self, scope: Scope, receive: Receive, send: Send, arrival: Arrival, headers: Headers) -> None:
+    async def _generate(self, scope: Scope, receive: Receive, send: Send, arrival: Arrival, headers: Headers, is_coming: bool) -> None:
         """Refuses at once what is too much, before anything of it is read; everything else is answered."""
         gateway, key = self.gateway, arrival.caller.key
         self.num_asked += 1
@@ -95,15 +96,15 @@ class Front:
             return
         gateway.num_open += 1
         try:
-            await self._read_and_answer(gateway, scope, receive, send, arrival, headers)
+            await self._read_and_answer(gateway, scope, receive, send, arrival, headers, is_coming)
         finally:
             gateway.num_open -= 1
 
     async def _read_and_answer(
-        self, gateway: Gateway, scope: Scope, receive: Receive, send: Send, arrival: Arrival, headers: Headers
+        self, gateway: Gateway, scope: Scope, receive: Receive, send: Send, arrival: Arrival, headers: Headers, is_coming: bool
     ) -> None:
         try:
-            body = await self._body(scope["state"]["cycle"].more_body, receive)
+            body = await self._body(is_coming, receive)
         except BodyError as error:
             if error.status:
                 await refuse(send, error.status, str(error), [*headers, (b"connection", b"close")], "http")
