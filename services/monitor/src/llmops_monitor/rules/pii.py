@@ -123,12 +123,9 @@ MASKED_TOO = (
 """Two capitalised words within a sentence, a name or a title, and words like `way 5`: for masking, where too much is better."""
 
 DIGIT = re.compile(r"[0-9]")
-RUN_OF_DIGITS = re.compile(r"\d(?:[ ().:/-]{0,2}\d){6}|\d\.\d{1,3}\.\d|\d\.\d{4}|\d[0-9A-Fa-f]?:[0-9A-Fa-f]{1,4}:|\d{2}[A-Z0-9]{4}")
+RUN_OF_DIGITS = re.compile(r"\d(?:[ ().:/-]{0,2}\d){6}|\d\.\d{1,3}\.\d|\d\.\d{4}|\d[0-9A-Fa-f]?:[0-9A-Fa-f]{1,4}:|\d\d[A-Z0-9]{4}")
 ADDRESS_WORDS = frozenset(STREET[3:-1].split("|"))
 BY_SIGN = tuple(known for known in KINDS if known.needs in ("@", "(at", "://", "eyJ", "-----BEGIN", "ame is", "ame:", "all me"))
-RARE = {"://": ":", "eyJ": "J", "(at": "(", "ame:": ":"}
-"""A sign within a sign that most texts lack: one byte is found many times as fast as several."""
-SIGNED = tuple((RARE.get(known.needs, known.needs), known.needs, known) for known in BY_SIGN)
 BY_NUMBER = tuple(known for known in KINDS if known.needs == "0")
 BY_WORD = tuple((frozenset(known.needs.split()), known) for known in KINDS if known not in BY_SIGN and known not in BY_NUMBER)
 WITH_DIGIT = frozenset({"phone", "document_number", "date_of_birth", "street_address"})
@@ -169,17 +166,23 @@ def pii(text: Words) -> float:
 
 def candidates(text: Words) -> list[Kind]:
     """The kinds a text may hold, by signs and words that are quick to look for: of most texts none."""
-    content = text.content
-    kinds = [known for rare, sign, known in SIGNED if rare in content and sign in content]
-    if not text.distinct.isdisjoint(CUE_WORDS):
-        kinds += [
-            known for words, known in BY_WORD if not words.isdisjoint(text.distinct) and (text.has_digit or known.name not in WITH_DIGIT)
-        ]
-    if not text.has_digit or not (num_digits := len(DIGIT.findall(content))):
+    content, distinct = text.content, text.distinct
+    kinds = [known for known in BY_SIGN if known.needs in content] if has_sign(text) else []
+    if not distinct.isdisjoint(CUE_WORDS):
+        kinds += [known for words, known in BY_WORD if not words.isdisjoint(distinct) and (text.num_digits or known.name not in WITH_DIGIT)]
+    if not text.num_digits or not (num_digits := text.num_digits if content.isascii() else len(DIGIT.findall(content))):
         return kinds
     # a key may have a single digit, and is a long word; an address of the internet has four digits at least
-    if (num_digits >= 4 and RUN_OF_DIGITS.search(content)) or max(map(len, text.words)) > 15:
+    if (num_digits >= 4 and RUN_OF_DIGITS.search(content)) or max(map(len, distinct)) > 15:
         kinds += BY_NUMBER
-    elif not text.distinct.isdisjoint(ADDRESS_WORDS):
+    elif not distinct.isdisjoint(ADDRESS_WORDS):
         kinds += [known for known in BY_NUMBER if known.name == "street_address"]
     return kinds
+
+
+def has_sign(text: Words) -> bool:
+    """Whether a text may have what one of BY_SIGN needs: rare signs and words, for one byte is found many times as fast as several."""
+    signs, distinct = text.signs, text.distinct
+    if ":" in signs or "(" in signs or "@" in signs or "-----" in signs or "J" in text.content or "me" in distinct:
+        return True
+    return "is" in distinct and "ame is" in text.content

@@ -36,18 +36,20 @@ def content_words(text: Words) -> set[str]:
 
 
 def share_found(wanted: set[str], found: set[str]) -> float:
-    """Share of `wanted` in `found`; 0 where nothing is wanted."""
-    return len(wanted & found) / len(wanted) if wanted else 0.0
+    """Share of `wanted`, which is not empty, in `found`."""
+    return len(wanted & found) / len(wanted)
 
 
 def relevance_to_prompt(prompt: Words, response: Words) -> float:
     """Share of the prompt's content words that the answer takes up, 0 to 1."""
-    return share_found(content_words(prompt), content_words(response))
+    wanted = content_words(prompt)
+    return share_found(wanted, content_words(response)) if wanted else 0.0
 
 
 def relevance_of_context(prompt: Words, context: Words) -> float:
     """Share of the prompt's content words in what was retrieved for it, 0 to 1."""
-    return share_found(content_words(prompt), content_words(context))
+    wanted = content_words(prompt)
+    return share_found(wanted, content_words(context)) if wanted else 0.0
 
 
 def groundedness(response: Words, context: Words) -> float:

@@ -10,7 +10,8 @@ def repeated_trigram_share(text: Words) -> float:
     """Share of three-word runs that came before in the text (Welleck et al. 2020 for four words); 0 below four words."""
     words = text.words
     total = len(words) - 2
-    if total < 2 or len(text.distinct) == len(words):
+    # each of the three words of a run that is said again was said before
+    if total < 2 or len(words) - len(text.distinct) < 3:
         return 0.0
     return 1 - len(set(zip(words, words[1:], words[2:], strict=False))) / total
 

@@ -3,6 +3,7 @@
 import functools
 import math
 from importlib.resources import files
+from itertools import compress, count
 
 from llmops_monitor.rules.words import Words
 
@@ -41,10 +42,8 @@ def sentiment(text: Words) -> float:
     known, words = lexicon(), text.words
     turn = words.index("but") if "but" in text.distinct else -1
     total = 0.0
-    for place, word in enumerate(words):
-        if word not in hits:
-            continue
-        valence = known[word]
+    for place in compress(count(), map(hits.__contains__, words)):
+        valence = known[words[place]]
         before = words[max(0, place - 3) : place]
         if before and before[-1] in BOOSTERS:
             valence += math.copysign(BOOSTERS[before[-1]], valence)

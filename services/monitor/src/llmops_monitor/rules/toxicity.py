@@ -56,15 +56,18 @@ def harsh_words() -> frozenset[str]:
 
 def toxicity(text: Words) -> float:
     """0 to 1. Harsh words add up, more so when aimed at the reader; a group beside hostile words counts unless it is defended."""
-    if evades(text):
+    noted = text.distinct & noted_words()
+    if evades(text, noted):
         text = Words(plain(text.lower))
+    elif not noted and VEILS.isdisjoint(text.signs):
+        return 0.0
     total = harshness(text)
     if not GROUPS.isdisjoint(text.distinct):
         hostile = len(HOSTILE.findall(text.lower))
         total += 0.5 * hostile + 0.5 * (hostile > 0)
         if total and DEFENCE.search(text.lower):
             total *= 0.35
-    elif total and REPORTED.search(text.lower):
+    elif total and reports(text.lower):
         total *= 0.5
     return total / math.sqrt(total * total + 2)
 
@@ -79,7 +82,7 @@ def harshness(text: Words) -> float:
         total += known[word] * (0.3 if denied else 1.0)
     if total and not SPOKEN_TO.isdisjoint(text.distinct):
         total *= 1.25
-    if ("*" in text.lower or "@" in text.lower or "$" in text.lower) and VEILED.search(text.lower):
+    if not VEILS.isdisjoint(text.signs) and VEILED.search(text.lower):
         total += 0.8 * sum(unveiled(word, known) for word in text.distinct if VEILED.search(word))
     return total
 
@@ -88,14 +91,27 @@ LONE_LETTERS = frozenset("bcdefghjklmnopqrstuvwxyz")
 DIGIT_IN_WORD = re.compile(r"[0134](?<=[a-z].)(?=[a-z])")
 DIGITS = str.maketrans("0134", "oiea")
 SPACED = re.compile(r"\b(?:[a-z] ){2,}[a-z]\b")
+VEILS = frozenset("*@$")
 VEILED = re.compile(r"[a-z][*@$]|[*@$][a-z]")
 
 
-def evades(text: Words) -> bool:
+@functools.cache
+def noted_words() -> frozenset[str]:
+    """A text without any of these and without signs for letters scores nothing."""
+    return harsh_words() | GROUPS | LONE_LETTERS
+
+
+def evades(text: Words, noted: set[str]) -> bool:
     """Whether digits stand for letters or letters are set apart; most texts are done after a look at their signs."""
-    if text.has_digit and DIGIT_IN_WORD.search(text.lower):
+    if text.num_digits and DIGIT_IN_WORD.search(text.lower):
         return True
-    return not LONE_LETTERS.isdisjoint(text.distinct) and SPACED.search(text.lower) is not None
+    return bool(noted) and not LONE_LETTERS.isdisjoint(noted) and SPACED.search(text.lower) is not None
+
+
+def reports(lower: str) -> bool:
+    """Whether a text says what others say; the literals of the pattern are found many times as fast as the pattern."""
+    signs = '"' in lower or "“" in lower or "saying" in lower or "call" in lower or "message" in lower or "say things" in lower
+    return signs and REPORTED.search(lower) is not None
 
 
 def plain(text: str) -> str:
