@@ -24,7 +24,9 @@ RANGE_BYTES = 16 * 2**20
 MAX_CONCURRENCY = 8
 """Requests of one process at a time."""
 ATTEMPTS = 10
-"""Of every request, with exponential backoff and jitter between them (botocore's adaptive mode, which also slows down after a 503)."""
+"""Of every request, with exponential backoff and full jitter between them, 20 s at most (botocore's standard mode). Its adaptive mode
+lets a client that sent little wait two seconds for its next token, whatever the jitter: all that were refused together come back together.
+"""
 
 
 class S3Store:
@@ -155,7 +157,8 @@ def client() -> Any:
     import boto3
     from botocore.config import Config
 
-    made = boto3.client("s3", config=Config(retries={"mode": "adaptive", "max_attempts": ATTEMPTS}, max_pool_connections=MAX_CONCURRENCY))
+    retries = {"mode": "standard", "total_max_attempts": ATTEMPTS}
+    made = boto3.client("s3", config=Config(retries=retries, max_pool_connections=MAX_CONCURRENCY))
     count_requests(made)
     return made
 

@@ -2,18 +2,20 @@
 
 import json
 import math
+import random
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from support.s3_server import serving
 
 from llmops_preprocess.cli import main
 from llmops_shared import s3, s3_requests
 from llmops_shared.errors import LlmopsError
-from llmops_shared.s3 import RANGE_BYTES
+from llmops_shared.s3 import MAX_CONCURRENCY, RANGE_BYTES
 from llmops_shared.store import join, store_for
 
 
@@ -65,86 +67,66 @@ def test_one_process_of_a_machine_uploads_at_a_time(bucket):
     assert store_for(bucket).read(f"{bucket}/x") == b"1"
 
 
-class Faulty(BaseHTTPRequestHandler):
-    """A bucket with one object a path, which fails as the list of the path says, one fault a request."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *words):
-        return
-
-    def fault(self):
-        waiting = self.server.faults.get(self.command, [])
-        return waiting.pop(0) if waiting else None
-
-    def answer(self, status, body=b"", headers=()):
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def do_GET(self):
-        self.server.seen["GET"] += 1
-        match self.fault():
-            case "503":
-                return self.answer(503, b"<Error><Code>SlowDown</Code><Message>slow down</Message></Error>")
-            case fault:
-                content = self.server.objects[urlsplit(self.path).path]
-                start, end = (int(place) for place in self.headers["Range"].removeprefix("bytes=").split("-"))
-                piece = content[start : end + 1]
-                self.send_response(206)
-                self.send_header("Content-Range", f"bytes {start}-{start + len(piece) - 1}/{len(content)}")
-                self.send_header("Content-Length", str(len(piece)))
-                self.end_headers()
-                self.wfile.write(piece[: len(piece) // 2] if fault == "reset" else piece)
-                if fault == "reset":
-                    self.wfile.flush()
-                    self.close_connection = True
-                    self.connection.close()
-        return None
-
-    def do_PUT(self):
-        self.server.seen["PUT"] += 1
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        place = urlsplit(self.path)
-        match self.fault():
-            case "deny":
-                return self.answer(403, b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>")
-            case "silent":
-                self.server.objects[place.path] = body
-                self.close_connection = True
-                return self.connection.close()
-        self.server.objects[place.path] = body
-        return self.answer(200, headers=[("ETag", '"x"')])
-
-    def do_POST(self):
-        return self.answer(
-            200, b"<InitiateMultipartUploadResult><Bucket>b</Bucket><Key>k</Key><UploadId>u1</UploadId></InitiateMultipartUploadResult>"
-        )
-
-    def do_DELETE(self):
-        self.server.seen["aborted"] += parse_qs(urlsplit(self.path).query).get("uploadId") == ["u1"]
-        return self.answer(204)
-
-
 @pytest.fixture
 def server(monkeypatch):
-    with ThreadingHTTPServer(("127.0.0.1", 0), Faulty) as found:
-        found.objects, found.faults, found.seen = {}, {}, Counter()
-        threading.Thread(target=found.serve_forever, daemon=True).start()
-        monkeypatch.setenv("AWS_ENDPOINT_URL_S3", f"http://127.0.0.1:{found.server_port}")
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-            monkeypatch.setenv(name, "testing")
-        monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
-        # checksums in trailers would need a server that reads chunks
-        monkeypatch.setenv("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
-        s3.client.cache_clear()
-        s3_requests.take()
+    with serving(monkeypatch) as found:
         yield found
-        found.shutdown()
-        s3.client.cache_clear()
+
+
+def test_a_shard_of_100_megabytes_is_read_one_range_after_another_over_one_connection_at_60_gets_a_gigabyte(server):
+    server.objects["/b/shard"] = bytes(100_000_000)
+
+    with store_for("s3://b/shard").open("s3://b/shard") as file:
+        while file.read(1 << 20):
+            pass
+
+    firsts = [int(asked.span.removeprefix("bytes=").partition("-")[0]) for asked in server.asked]
+    assert firsts == list(range(0, 100_000_000, RANGE_BYTES))
+    assert len(firsts) / 0.1 <= 70
+    assert server.most_in_flight == len({asked.connection for asked in server.asked}) == 1
+
+
+@pytest.mark.slow
+def test_requests_at_one_time_never_pass_the_bound_and_processes_upload_one_after_another(server, tmp_path):
+    server.hold_s, size = 0.2, 10 * RANGE_BYTES
+    program = "import sys\nfrom pathlib import Path\nfrom llmops_shared.s3 import S3Store\nS3Store().write(sys.argv[1], Path(sys.argv[2]))"
+    uploads = []
+    for name in ("one", "two"):
+        with (tmp_path / name).open("wb") as file:
+            file.truncate(size)
+        uploads.append(subprocess.Popen([sys.executable, "-c", program, f"s3://b/{name}", str(tmp_path / name)]))
+
+    assert [upload.wait(120) for upload in uploads] == [0, 0]
+
+    assert {path: len(content) for path, content in server.objects.items()} == {"/b/one": size, "/b/two": size}
+    assert server.seen["PUT"] == 2 * 10
+    assert 4 <= server.most_in_flight <= MAX_CONCURRENCY
+    assert frozenset({"/b/one", "/b/two"}) not in server.met
+
+    server.most_in_flight = 0
+    assert store_for("s3://b/one").fetch("s3://b/one").stat().st_size == size
+    assert 4 <= server.most_in_flight <= MAX_CONCURRENCY
+
+
+SEEDS = 0, 1, 2
+
+
+@pytest.mark.slow
+def test_clients_that_were_refused_together_do_not_come_back_together(server):
+    waits = []
+    for number, seed in enumerate(SEEDS):
+        random.seed(seed)  # what botocore draws the jitter from
+        server.asked.clear()
+        server.objects[f"/b/{number}"], server.faults["GET"] = b"content", ["503"]
+        s3.client.cache_clear()  # as in a process of its own
+
+        with store_for("s3://b").open(f"s3://b/{number}") as file:
+            assert file.read() == b"content"
+
+        refused, again = server.asked
+        waits.append(again.at - refused.at)
+    assert all(random.Random(seed).random() <= wait for seed, wait in zip(SEEDS, waits, strict=True))
+    assert max(waits) - min(waits) > 0.5
 
 
 @pytest.mark.slow
@@ -152,12 +134,14 @@ def server(monkeypatch):
 def test_slow_down_and_a_reset_in_mid_body_give_the_right_bytes_after_a_wait(server):
     server.objects["/b/k"] = content = bytes(range(256)) * 4096
     server.faults["GET"] = ["503", "503", "reset", "reset"]
+    random.seed(1)
     started = time.monotonic()
 
     with store_for("s3://b/k").open("s3://b/k") as file:
         assert file.read() == content
 
-    assert time.monotonic() - started > 0.05
+    drawn = random.Random(1)
+    assert time.monotonic() - started > drawn.random() + 2 * drawn.random()
     assert server.seen["GET"] == 5
     assert s3_requests.take() == Counter({"GetObject s3://b": 5})
 
