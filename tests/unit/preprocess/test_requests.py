@@ -10,13 +10,13 @@ import time
 from collections import Counter
 
 import pytest
-from support.s3_server import serving
 
 from llmops_preprocess.cli import main
 from llmops_shared import s3, s3_requests
 from llmops_shared.errors import LlmopsError
 from llmops_shared.s3 import MAX_CONCURRENCY, RANGE_BYTES
 from llmops_shared.store import join, store_for
+from support.s3_server import serving
 
 
 def test_an_object_is_read_front_to_back_in_few_large_ranges(bucket):
