@@ -2,6 +2,7 @@
 
 import json
 import socket
+import ssl
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -12,6 +13,7 @@ import pytest
 from llmops_preprocess.cli import main
 from llmops_preprocess.fetch import FetchError, fetch, is_public
 from llmops_preprocess.files_config import Fetch
+from support.certificate import write_certificate
 
 ARTICLE = "The reader opens a service and knows what it reads, what it does and what it writes, without looking anywhere else."
 PAGES = {
@@ -175,6 +177,55 @@ def test_a_name_is_looked_up_once_and_the_connection_goes_where_it_was_checked(s
     assert ARTICLE in body
     assert looked_up == ["rebind.example"]
     assert server.asked[-1] == ("/page", f"rebind.example:{server.server_address[1]}")
+
+
+@pytest.fixture
+def tls(tmp_path, monkeypatch):
+    """A server with a certificate for bücher.example, which this process trusts; `named` are the names that clients asked TLS for."""
+    certificate, key = write_certificate(tmp_path, "xn--bcher-kva.example")
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate, key)
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as made:
+        made.daemon_threads, made.asked, made.named = True, [], []
+        context.sni_callback = lambda _, name, __: made.named.append(name)
+        made.socket = context.wrap_socket(made.socket, server_side=True)
+        thread = threading.Thread(target=made.serve_forever, args=(0.02,))
+        thread.start()
+        yield made
+        made.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("host", ["bücher.example", "BÜCHER.example", "xn--bcher-kva.example"])
+def test_tls_is_asked_for_the_name_and_connected_to_the_address_that_was_checked(tls, host):
+    resolve = answering("127.0.0.1")
+    url, _, body = fetched(f"https://{host}:{tls.server_address[1]}/page", resolve, allowed_addresses=[place(tls)])
+
+    assert ARTICLE in body
+    assert url.startswith("https://xn--bcher-kva.example:")
+    assert tls.named == ["xn--bcher-kva.example"]
+    assert tls.asked == [("/page", f"xn--bcher-kva.example:{tls.server_address[1]}")]
+
+
+def test_a_certificate_of_another_name_or_of_nobody_known_is_refused_and_nothing_is_asked(tls, monkeypatch):
+    settings = {"resolve": answering("127.0.0.1"), "allowed_addresses": [place(tls)]}
+    port = tls.server_address[1]
+
+    assert "Hostname mismatch" in reason(f"https://other.example:{port}/page", **settings)
+    monkeypatch.delenv("SSL_CERT_FILE")
+    assert "self-signed certificate" in reason(f"https://xn--bcher-kva.example:{port}/page", **settings)
+    assert tls.asked == []
+
+
+def test_tls_is_not_left_by_a_redirect(tls):
+    settings = {"resolve": answering("127.0.0.1"), "allowed_addresses": [place(tls)]}
+    port = tls.server_address[1]
+
+    assert (
+        reason(f"https://xn--bcher-kva.example:{port}/to?http://xn--bcher-kva.example:{port}/page", **settings)
+        == "redirect from https to http"
+    )
 
 
 @pytest.mark.parametrize(
