@@ -1,6 +1,6 @@
 """The drift gate: false alarms, power, speed beside Evidently's in the same run; alarms on real metrics; metrics to MLflow.
 
-python tests/benchmarks/bench_monitor_drift.py            # LLMOPS_TEST_DATA=folder adds the alarms on CloudWatch metrics
+python tests/benchmarks/bench_monitor_drift.py            # LLMOPS_TEST_DATA=folder adds LLMDrift and the alarms on CloudWatch metrics
 """
 
 import csv
@@ -19,7 +19,11 @@ from pathlib import Path
 import numpy as np
 
 from llmops_monitor.alarms import alarms
+from llmops_monitor.classifier import separate
+from llmops_monitor.config import DriftConfig
+from llmops_monitor.descriptors import Text, describe, signature_of
 from llmops_monitor.gate import Limits, judge_profiles
+from llmops_monitor.judgement import judge, num_permutations
 from llmops_monitor.metric_queue import MetricQueue
 from llmops_monitor.profile import profile_table
 from llmops_shared.config import Tracking
@@ -144,11 +148,58 @@ def alarm_lines(folder: Path) -> list[str]:
     return [*lines, *(f"| {name} | {row[0]:.0f} of {row[1]:.0f} | {row[2]:.0f} | {row[3]:.0f} |" for name, row in sums.items())]
 
 
+NUM_SPLITS = 100
+
+
+def llmdrift_lines(folder: Path) -> list[str]:
+    """Each model of LLMDrift in March against itself in June, and random halves of its March against each other."""
+    config = DriftConfig.model_validate({"out": "unused", "exchanges": "unused", "text": "response", "min_rows": 15})
+    lines = [
+        "| answers | model | March and June | first test | corrected p | classifier's corrected p | false alarms in halves of March |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in ("SENSITIVEQ_EVAL", "LEETCODE_EASY_EVAL"):
+        with gzip.open(folder / f"{name}.csv.gz", "rt", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        for model, months in (("gpt-3.5-turbo", ("0301", "0613")), ("gpt-4", ("0314", "0613"))):
+            march, june = (
+                [
+                    Text(row["answer"], len(row["answer"].split()), signature_of(row["query"]))
+                    for row in rows
+                    if row["model"].endswith(f"{model}-{month}")
+                ]
+                for month in months
+            )
+            verdict, p_values = decided(march, june, config)
+            classifier = p_values.pop("classifier_auc")
+            first = min(p_values, key=p_values.__getitem__)
+            halves = [np.random.default_rng(seed).permutation(len(march)) for seed in range(NUM_SPLITS)]
+            false = sum(
+                decided([march[place] for place in half[::2]], [march[place] for place in half[1::2]], config)[0] == "drift"
+                for half in halves
+            )
+            lines.append(
+                f"| {name} | {model} | {len(march)} and {len(june)}: {verdict} | `{first}` | {p_values[first]:.1g} | {classifier:.1g} "
+                f"| {false} of {NUM_SPLITS} |"
+            )
+    return lines
+
+
+def decided(reference: list[Text], current: list[Text], config: DriftConfig) -> tuple[str, dict[str, float]]:
+    """The verdict of `drift` on two windows of texts, and each test's corrected p."""
+    values = describe(reference, current)
+    judgement = judge(values, separate(reference, current, num_permutations(config, len(values) + 1), 0.95, config.seed), config)
+    return judgement.verdict, {
+        figure.name.removeprefix("p_value/"): figure.value for figure in judgement.measurements if "p_value/" in figure.name
+    }
+
+
 def main() -> None:
     """Prints all, and with --write puts it between the README's marks."""
     folder = os.environ.get("LLMOPS_TEST_DATA")
     sections = {"calibration": "\n".join(calibration()), "speed": "\n\n".join([*beside_evidently(), mlflow_line()])}
     if folder:
+        sections["llmdrift"] = "\n".join(llmdrift_lines(Path(folder) / "drift-llmdrift"))
         sections["alarms"] = "\n".join(alarm_lines(Path(folder) / "cloudwatch-nab"))
     text = README.read_text(encoding="utf-8") if README.exists() else ""
     for name, section in sections.items():

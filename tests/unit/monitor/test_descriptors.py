@@ -28,6 +28,7 @@ def test_descriptors_of_a_text() -> None:
         "mean_word_length": 2.4286,
         "non_letter_share": round(7 / 29, 4),
         "code_sign_share": round(4 / 29, 4),
+        "code_fences": 0,
         "distinct_word_share": round(6 / 7, 4),
     }
 

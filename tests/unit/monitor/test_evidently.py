@@ -31,8 +31,8 @@ def test_evidently_says_on_which_conditions_traffic_fails(endpoint: str, tmp_pat
         Report.model_validate_json((tmp_path / name / "report.json").read_bytes())
         for name in ("drift-shifted.yaml", "drift-in-domain.yaml")
     )
-    assert "Evidently: 9 of 10 conditions failed (its report shows which)." in shifted.reasons
-    assert "Evidently: 0 of 10 conditions failed (its report shows which)." in same.reasons
+    assert "Evidently: 9 of 11 conditions failed (its report shows which)." in shifted.reasons
+    assert "Evidently: 0 of 11 conditions failed (its report shows which)." in same.reasons
     page = fetch_part(str(tmp_path / "drift-shifted.yaml" / "report.json"), shifted.parts["evidently"]).read_text(encoding="utf-8")
     assert "code_sign_share" in page and "Drift" in page
     assert questions()[0].messages[0].content not in page
@@ -69,7 +69,7 @@ def test_evidently_s_own_drift_of_texts_and_embeddings_comes_by_a_switch(
     assert main([*words[:-1], "evidently_texts=true", "evidently=false", f"out={tmp_path / 'x'}"]) == 2
 
     report = Report.model_validate_json((tmp_path / "texts" / "report.json").read_bytes())
-    assert "Evidently: 10 of 11 conditions failed (its report shows which)." in report.reasons  # the texts' is the eleventh
+    assert "Evidently: 10 of 12 conditions failed (its report shows which)." in report.reasons  # the texts' is the twelfth
     page = fetch_part(str(tmp_path / "texts" / "report.json"), report.parts["evidently"]).read_text(encoding="utf-8")
     assert "Drift in embeddings" in page or "embeddings" in page.lower()
     assert "evidently_texts=true needs evidently=true" in capsys.readouterr().err

@@ -78,12 +78,13 @@ def test_a_saved_profile_of_march_says_the_same(log: str, tmp_path: Path, model:
     assert verdicts == ["drift", "no_drift"]
 
 
-@pytest.mark.parametrize(("model", "verdict"), [("gpt-4", "drift"), ("gpt-3.5", "no_drift")])
-def test_programs_of_june_in_fifty_answers(programs: str, tmp_path: Path, model: str, verdict: str) -> None:
-    """GPT-4 began to fence its programs; GPT-3.5 had done so in 31 of 50 answers before, which fifty are too few to tell from 49."""
+@pytest.mark.parametrize("model", ["gpt-4", "gpt-3.5"])
+def test_programs_of_june_in_fifty_answers(programs: str, tmp_path: Path, model: str) -> None:
+    """GPT-4 began to fence its programs (0 of 50 answers, then 44); GPT-3.5 had done so in 31 of 50 before, and in June in 49."""
     march, june = ({"metadata": {"model": names[model]}} for names in (MARCH, JUNE))
 
     moved = answers_drift(programs, tmp_path / "june", march, june)
     calm = answers_drift(programs, tmp_path / "march", {**march, "half": "first"}, {**march, "half": "second"}, min_rows=15)
 
-    assert (moved.verdict, calm.verdict) == (verdict, "no_drift")
+    assert (moved.verdict, calm.verdict) == ("drift", "no_drift")
+    assert any(reason.startswith("code_fences: ") for reason in moved.reasons)

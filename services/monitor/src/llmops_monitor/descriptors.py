@@ -60,6 +60,8 @@ DESCRIPTORS = (
         lambda text: share(sum(sign in CODE_SIGNS for sign in text.content), len(text.content)),
         "share of signs such as ( = ;",
     ),
+    # Chen et al. 2023 (LLMDrift): a model that begins to fence its programs breaks whoever runs its answers as they are
+    Descriptor("code_fences", lambda text: float(text.content.count("```")), "code fences, opening and closing (CommonMark)"),
     Descriptor(
         "distinct_word_share",
         lambda text: share(len(set(text.words)), len(text.words)),
