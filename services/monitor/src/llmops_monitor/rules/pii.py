@@ -34,7 +34,7 @@ class Kind(NamedTuple):
 
     name: str
     needs: str
-    """Words, one of which a text with this kind has; or a sign it has; `0` for a digit. Empty: it has to be searched."""
+    """Words, one of which a text with this kind has; or a sign it has; as many `0` as it has digits at least. Empty: it has to be searched."""
     pattern: re.Pattern[str]
     holds: Callable[[str], bool] | None = None
     """A check beyond the pattern."""
@@ -64,12 +64,12 @@ KINDS = (
     kind("email", "(at", r"[\w.+-]+\s?\(at\)\s?[\w-]+(?:(?:\.|\s?\(dot\)\s?)[\w-]+)+", flags=ANY_CASE),
     kind("iban", "0", r"\b[A-Za-z]{2}\d{2}(?:[ -]?[A-Za-z0-9]{2,4}){3,8}\b", iban),
     kind("crypto_address", "0", r"\b(?:bc1[a-z0-9]{25,62}|0x[a-fA-F0-9]{40}|[13][1-9A-HJ-NP-Za-km-z]{26,34})\b"),
-    kind("card", "0", r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d.])", luhn),
+    kind("card", "0" * 13, r"(?<![\d.])(?:\d[ -]?){12,18}\d(?![\d.])", luhn),
     kind("mac_address", "0", r"\b(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}\b"),
     kind("ip_address", "0", r"(?<![\d.])(?:\d{1,3}\.){3}\d{1,3}(?![\d.])", address),
     kind("ip_address", "0", r"(?<![\w:])(?:[0-9A-Fa-f]{1,4}:){3,7}(?::?[0-9A-Fa-f]{1,4}){1,5}(?![\w:])"),
-    kind("social_security", "0", r"(?<![\d-])\d{3}[- ]\d{2}[- ]\d{4}(?![\d-])"),
-    kind("coordinates", "0", r"(?<![\d.])-?\d{1,2}\.\d{4,}\s*°?\s*[NS]?,\s*-?\d{1,3}\.\d{4,}"),
+    kind("social_security", "0" * 9, r"(?<![\d-])\d{3}[- ]\d{2}[- ]\d{4}(?![\d-])"),
+    kind("coordinates", "0" * 10, r"(?<![\d.])-?\d{1,2}\.\d{4,}\s*°?\s*[NS]?,\s*-?\d{1,3}\.\d{4,}"),
     kind(
         "date_of_birth", "born birth birthday birthdate dob",
         r"\b(?:born|birth\w*|dob|d\.o\.b\.?)\b[^\d\n]{0,20}?(?P<value>\d{1,4}[-/. ](?:\d{1,2}|[A-Z][a-z]+)[-/., ]+\d{1,4}|"
@@ -126,7 +126,7 @@ DIGIT = re.compile(r"[0-9]")
 RUN_OF_DIGITS = re.compile(r"\d(?:[ ().:/-]{0,2}\d){6}|\d\.\d{1,3}\.\d|\d\.\d{4}|\d[0-9A-Fa-f]?:[0-9A-Fa-f]{1,4}:|\d\d[A-Z0-9]{4}")
 ADDRESS_WORDS = frozenset(STREET[3:-1].split("|"))
 BY_SIGN = tuple(known for known in KINDS if known.needs in ("@", "(at", "://", "eyJ", "-----BEGIN", "ame is", "ame:", "all me"))
-BY_NUMBER = tuple(known for known in KINDS if known.needs == "0")
+BY_NUMBER = tuple(known for known in KINDS if known.needs.startswith("0"))
 BY_WORD = tuple((frozenset(known.needs.split()), known) for known in KINDS if known not in BY_SIGN and known not in BY_NUMBER)
 WITH_DIGIT = frozenset({"phone", "document_number", "date_of_birth", "street_address"})
 CUE_WORDS = frozenset().union(*(words for words, _ in BY_WORD))
@@ -174,7 +174,7 @@ def candidates(text: Words) -> list[Kind]:
         return kinds
     # a key may have a single digit, and is a long word; an address of the internet has four digits at least
     if (num_digits >= 4 and RUN_OF_DIGITS.search(content)) or max(map(len, distinct)) > 15:
-        kinds += BY_NUMBER
+        kinds += [known for known in BY_NUMBER if len(known.needs) <= text.num_digits]
     elif not distinct.isdisjoint(ADDRESS_WORDS):
         kinds += [known for known in BY_NUMBER if known.name == "street_address"]
     return kinds
