@@ -7,6 +7,7 @@ from llmops_serve.engines.answer import Answer
 from llmops_serve.engines.batch import Batch, Room
 from llmops_serve.engines.engine import Prompt, Sampling
 from llmops_serve.engines.load import end_tokens, load_model
+from llmops_serve.engines.merged import merge_linears
 from llmops_serve.engines.packed import PackedLinear, pack_linears
 from llmops_serve.engines.row import Row
 from llmops_serve.text import ModelText
@@ -70,6 +71,24 @@ def test_short_rows_beside_a_long_one_are_what_they_are_alone(model):
     assert [new_tokens(row) for row in rows] == [generate(model, row.prompt_ids, 12) for row in rows]
 
 
+def test_what_lies_in_free_pages_is_never_looked_at(model):
+    rows, late = [greedy(PROMPTS[2]), greedy(list(range(40)))], [greedy(PROMPTS[0]), greedy(PROMPTS[4])]
+    with torch.no_grad():
+        batch = Batch(model, ROOM)
+        cache = batch._processor.cache
+        for layer in range(model.config.num_hidden_layers):
+            for pages in cache.layer_to_allocator[layer].get_cache_for_block_table(layer):
+                pages.fill_(torch.nan)
+        batch.join(rows)
+        for step in range(40):
+            if step == 10:
+                batch.join(late)
+            batch.step()
+
+    assert [new_tokens(row) for row in rows] == [generate(model, row.prompt_ids, 40) for row in rows]
+    assert [new_tokens(row) for row in late] == [generate(model, row.prompt_ids, 30) for row in late]
+
+
 def test_packed_weights_are_the_same_weights():
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Linear(512, 512), torch.nn.Linear(512, 256, bias=False), torch.nn.Linear(256, 8))
@@ -81,6 +100,40 @@ def test_packed_weights_are_the_same_weights():
 
     assert [type(layer) for layer in model] == [PackedLinear, PackedLinear, torch.nn.Linear]
     assert torch.allclose(found, expected, atol=1e-5)
+
+
+class Block(torch.nn.Module):
+    """What layers that belong together look like."""
+
+    def __init__(self, bias):
+        super().__init__()
+        self.q_proj, self.k_proj, self.v_proj = (torch.nn.Linear(512, size, bias=bias) for size in (512, 256, 256))
+        self.gate_proj, self.up_proj = torch.nn.Linear(512, 64), torch.nn.Linear(256, 64)  # of unlike widths: left alone
+
+    def forward(self, states, other):
+        return [self.q_proj(states), self.k_proj(states), self.v_proj(states), self.k_proj(other), self.q_proj(other), self.q_proj(other)]
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_merged_layers_say_what_they_said_apart_and_take_no_more_memory(bias):
+    torch.manual_seed(0)
+    block = Block(bias)
+    states, other = torch.randn(1, 5, 512), torch.randn(1, 2, 512)
+    num_weights = sum(parameter.numel() for parameter in block.parameters())
+    with torch.no_grad():
+        expected = block(states, other)
+        merge_linears(block)
+        kept = sum(parameter.numel() for parameter in block.parameters())
+        pack_linears(block)
+        found = block(states, other)
+        block.q_proj(states)
+        states.zero_()  # the product of before is of no use to the next layer
+        later = block.k_proj(states)
+
+    assert kept == num_weights
+    assert type(block.up_proj) is torch.nn.Linear
+    assert all(torch.allclose(one, two, atol=1e-5) for one, two in zip(found, expected, strict=True))
+    assert torch.allclose(later, torch.zeros_like(later)) != bias
 
 
 def test_rows_that_join_later_change_nothing(model):

@@ -1,6 +1,7 @@
 """Attention over a paged cache on the CPU: each row looks at its own keys only, where the library's mask would hide all others'."""
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
@@ -28,6 +29,8 @@ class Decoding(NamedTuple):
     places: torch.Tensor
     """Where in the cache each row's new token goes."""
     groups: list[Group]
+    stale: torch.Tensor | None = None
+    """Places behind the ends of rows that hold what others left there: a number that is none would pass every mask."""
 
 
 class Buffers:
@@ -57,12 +60,29 @@ def plan_decoding(block_table: torch.Tensor, lengths: torch.Tensor, page_tokens:
         chosen = None if len(rows) == len(lengths) else torch.tensor(rows)
         ends = lengths if chosen is None else lengths[chosen]
         num_pages = -(-int(ends.max()) // page_tokens)
-        # a short row's missing pages have a negative number; any page will do behind the mask
-        pages = (table if chosen is None else table[chosen])[:, :num_pages].clamp(min=0).flatten()
+        pages = (table if chosen is None else table[chosen])[:, :num_pages]
+        # a short row's missing pages have a negative number; its own first one will do behind the mask
+        pages = torch.where(pages < 0, pages[:, :1], pages).flatten()
         beyond = torch.arange(num_pages * page_tokens) >= ends[:, None]
         mask = torch.zeros(beyond.shape, dtype=dtype).masked_fill_(beyond, -torch.inf)[:, None, None]
         groups.append(Group(chosen, pages, mask))
     return Decoding(places, groups)
+
+
+def clean(decoding: Decoding, page_tokens: int, cleaned: Mapping[str, int], rows: Sequence[str]) -> tuple[Decoding, dict[str, int]]:
+    """The plan with the stale places of rows that have come to another page since the last step, and the page of each row.
+
+    They are cleaned once a page, which costs nothing beside reading around them in every step.
+    """
+    ends = decoding.places.tolist()
+    pages = {row: end // page_tokens for row, end in zip(rows, ends, strict=True)}
+    stale = [
+        place
+        for row, end in zip(rows, ends, strict=True)
+        if cleaned.get(row) != pages[row]
+        for place in range(end + 1, (pages[row] + 1) * page_tokens)
+    ]
+    return decoding._replace(stale=torch.tensor(stale) if stale else None), pages
 
 
 def like_rows(num_pages: list[int]) -> list[list[int]]:
@@ -122,7 +142,10 @@ def attend_pages(
     """One new token of each row, written into the pages [pages, tokens, heads, size]; the answer has shape [1, rows, heads, size]."""
     heads, size = keys.shape[2:]
     for pages, states in ((keys, key), (values, value)):
-        pages.view(-1, heads, size).index_copy_(0, decoding.places, states[0].transpose(0, 1))
+        places = pages.view(-1, heads, size)
+        places.index_copy_(0, decoding.places, states[0].transpose(0, 1))
+        if decoding.stale is not None:
+            places.index_fill_(0, decoding.stale, 0)
     # the queries that share a key head stand where tokens stand, which needs no repeated keys
     asked = query[0].transpose(0, 1).reshape(query.shape[2], heads, -1, size)
     attended = [attend_group(asked, keys, values, group, scaling) for group in decoding.groups]

@@ -120,12 +120,15 @@ class Runner(ModelRunner):  # type: ignore[misc]
         self._rows = rows
         self._helper = processor.distributed_helper  # type: ignore[attr-defined]
         self.chosen: list[tuple[Row, Choice]] = []
+        self._cleaned: dict[str, int] = {}
 
     def compute_batch(self, model: "PreTrainedModel", batch_data: dict[str, Any]) -> None:
         """A step that adds one token to every row is planned once for all layers; others bring indices of each token."""
         if batch_data["block_table"] is not None:
             (lengths,) = (ends.diff() for ends in batch_data["cu_seq_lens_k"].values())
-            batch_data["decoding"] = attention.plan_decoding(batch_data["block_table"][0], lengths, PAGE_TOKENS, self.cache.dtype)
+            plan = attention.plan_decoding(batch_data["block_table"][0], lengths, PAGE_TOKENS, self.cache.dtype)
+            rows = [future.state.request_id for future in self.inputs_and_outputs.requests_in_batch]
+            batch_data["decoding"], self._cleaned = attention.clean(plan, PAGE_TOKENS, self._cleaned, rows)
         super().compute_batch(model, batch_data)
 
     def _sample(self, scores: torch.Tensor, output_ids: torch.Tensor) -> None:

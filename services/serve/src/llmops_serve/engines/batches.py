@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from llmops_serve.engines.adapters import AdaptedModel
 from llmops_serve.engines.batch import Batch, Room
+from llmops_serve.engines.merged import merge_linears
 from llmops_serve.engines.messages import WorkerSettings
 from llmops_serve.engines.packed import pack_linears
 from llmops_serve.engines.row import Row
@@ -24,6 +25,7 @@ class Batches:
             raise LlmopsError(f"{settings.model}: adapters are served over a whole model only; leave quantize and tensor_parallel out")
         self._adapted = AdaptedModel(model, settings.adapter, settings.adapters, foldable=whole)
         if whole and self._adapted.is_plain:
+            merge_linears(self._adapted.model)
             pack_linears(self._adapted.model)
         self._room = Room(settings.max_batch_size, settings.max_total_tokens, settings.cache_bytes // (1 + len(settings.adapters)))
         self._is_split = settings.tensor_parallel > 1

@@ -23,7 +23,10 @@ def pack_linears(model: torch.nn.Module) -> None:
     """Packs the larger plain linear layers of a model that is only read; where PyTorch has no oneDNN they stay as they are."""
     if not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return
+    packed: dict[torch.nn.Module, PackedLinear] = {}  # merged layers are in several places
     for module in list(model.modules()):
         for name, layer in list(module.named_children()):
             if type(layer) is torch.nn.Linear and layer.weight.dtype == torch.float32 and layer.weight.numel() >= SMALLEST:
-                setattr(module, name, PackedLinear(layer))
+                if layer not in packed:
+                    packed[layer] = PackedLinear(layer)
+                setattr(module, name, packed[layer])
