@@ -81,7 +81,7 @@ def test_an_answered_request_does_not_wait_for_the_garbage_collector(gateway):
                 http.post(ROUTE, json={**CHAT, "stream": True})
                 http.post(ROUTE, json={**CHAT, "max_tokens": -1})
                 http.get("/health")
-            kept = sum(isinstance(one, RequestResponseCycle) for one in gc.get_objects())
+            kept = sum(type(one) is RequestResponseCycle for one in gc.get_objects())  # isinstance asks torch's objects, which warn
         finally:
             gc.enable()
 
