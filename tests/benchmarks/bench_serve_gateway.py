@@ -1,7 +1,9 @@
 """The gateway's own time: everything on, before a model server that answers at once, beside asking that server directly.
 
-python tests/benchmarks/bench_serve_gateway.py [--requests 6000] [--concurrency 1 16 64] [--litellm /path/to/litellm] [--shadow]
+python tests/benchmarks/bench_serve_gateway.py [--requests 6000] [--concurrency 1 16 64] [--litellm /path/to/litellm] [--shadow] [--rate 1000]
 
+With `--rate` requests come so many a second as well, whatever becomes of them, and their time counts from when they were due: clients that
+wait for each answer before they ask again keep one core busy, and then measure what the gateway can do and not what its answers wait for.
 Direct, gateway and LiteLLM take turns in one run, and so bear the same load of the machine; ratios and CPU time are what counts.
 """
 
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +51,36 @@ async def load(port: int, number: int, concurrency: int, key: str, model: str = 
         writer.close()
 
     await asyncio.gather(*(ask() for _ in range(concurrency)))
+    return took
+
+
+async def load_at_rate(port: int, number: int, rate: float, key: str) -> list[float]:
+    """Milliseconds of each request from when it was due, over connections that are used again."""
+    body = json.dumps(BODY).encode()
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
+    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    took: list[float] = []
+    idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
+
+    async def ask(due: float) -> None:
+        reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
+        length = next(int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+        await reader.readexactly(length)
+        took.append((time.perf_counter() - due) * 1000)
+        idle.append((reader, writer))
+
+    async with asyncio.TaskGroup() as group:
+        began = time.perf_counter()
+        for index in range(number):
+            due = began + index / rate
+            while (wait := due - time.perf_counter()) > 0:
+                await asyncio.sleep(wait)
+            group.create_task(ask(due))
+    for _, writer in idle:
+        writer.close()
     return took
 
 
@@ -104,6 +137,7 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--litellm")
     parser.add_argument("--shadow", action="store_true")
+    parser.add_argument("--rate", type=float, help="requests a second that come whatever becomes of them")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -120,7 +154,9 @@ def bench(options: argparse.Namespace, folder: Path, processes: list[Any]) -> No
     gateways, ports = start(options, folder, processes)
     before = {name: one.memory_mb() for name, one in gateways.items()}
     for concurrency in options.concurrency:
-        compare(options.requests, concurrency, gateways, ports, processes[0].pid)
+        compare(options.requests, partial(load, concurrency=concurrency), f"{concurrency} clients", gateways, ports, processes[0].pid)
+    if options.rate:
+        compare(options.requests, partial(load_at_rate, rate=options.rate), f"{options.rate:g} a second", gateways, ports, processes[0].pid)
     for name, one in gateways.items():
         start_s = {"start_s": round(one.start_s, 2), "start_cpu_s": round(one.start_cpu_s, 2)}
         memory = {"memory_mb": round(one.memory_mb()), "memory_before_mb": round(before[name])}
@@ -166,8 +202,8 @@ def start(options: argparse.Namespace, folder: Path, processes: list[Any]) -> tu
     return gateways, ports
 
 
-def compare(requests: int, concurrency: int, gateways: dict[str, GatewayProcess], ports: dict[str, int], upstream: int) -> None:
-    """All of them at one number of clients, in turn, so that all bear the same load of the machine."""
+def compare(requests: int, ask: Any, load: str, gateways: dict[str, GatewayProcess], ports: dict[str, int], upstream: int) -> None:
+    """All of them under one load, in turn, so that all bear the same load of the machine."""
     took: dict[str, list[float]] = {name: [] for name in ports}
     seconds = dict.fromkeys(ports, 0.0)
     cpu: dict[str, dict[str, float]] = {name: dict.fromkeys(("gateway", "server", "clients"), 0.0) for name in ports}
@@ -175,7 +211,7 @@ def compare(requests: int, concurrency: int, gateways: dict[str, GatewayProcess]
         for name, port in ports.items():
             number = requests // ROUNDS // (20 if name == "litellm" else 1)
             used, began = cpu_of(gateways.get(name), upstream), time.perf_counter()
-            took[name] += asyncio.run(load(port, number, concurrency, KEY))
+            took[name] += asyncio.run(ask(port, number, key=KEY))
             seconds[name] += time.perf_counter() - began
             for who, spent in cpu_of(gateways.get(name), upstream).items():
                 cpu[name][who] += spent - used[who]
@@ -185,7 +221,7 @@ def compare(requests: int, concurrency: int, gateways: dict[str, GatewayProcess]
         if name in gateways:  # what two cores with nothing else to do could carry, by these figures
             each["two_cores_rate"] = min(2e6 / sum(each.values()), 1e6 / each["gateway_cpu_us"])
         extra = beside(name, one, found) | each
-        print(json.dumps({"what": name, "concurrency": concurrency} | {key: round(value, 3) for key, value in (one | extra).items()}))
+        print(json.dumps({"what": name, "load": load} | {key: round(value, 3) for key, value in (one | extra).items()}))
 
 
 def cpu_of(one: GatewayProcess | None, upstream: int) -> dict[str, float]:

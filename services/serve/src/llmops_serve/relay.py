@@ -191,7 +191,7 @@ def read_event(turn: Turn, event: bytes) -> bool:
 
 def copy_later(gateway: Gateway, planned: Plan, ask_server: Callable[..., Any]) -> None:
     """A copy for the shadow, to be asked off the response path."""
-    if gateway.shadow is not None:
+    if gateway.shadow is not None and gateway.copies.has_room():
         gateway.copies.put(partial(ask_server, gateway, planned._replace(served=gateway.shadow, streams=False)))
 
 

@@ -55,10 +55,15 @@ class ShadowQueue:
 
     def put(self, copy: Copy) -> None:
         """Takes a copy, or drops and counts it; never waits."""
-        try:
+        if self.has_room():
             self._waiting.put_nowait(copy)
-        except asyncio.QueueFull:
-            self._drop(1)
+
+    def has_room(self) -> bool:
+        """Whether another copy is taken; counts the one that is not, so that it need not even be made."""
+        if not self._waiting.full():
+            return True
+        self._drop(1)
+        return False
 
     @property
     def num_waiting(self) -> int:
