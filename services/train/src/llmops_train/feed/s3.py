@@ -67,7 +67,7 @@ class S3Ranges:
                 import boto3
                 from botocore.config import Config
 
-                retries = {"mode": "adaptive", "max_attempts": 10}
+                retries = {"mode": "standard", "total_max_attempts": 10}  # with jitter that spreads, as in llmops_shared.s3
                 self._client = boto3.client(
                     "s3", config=Config(retries=retries, max_pool_connections=self.connections, read_timeout=self.timeout_s)
                 )
