@@ -455,10 +455,11 @@ def test_script_mode_uploads_the_code_and_says_so_in_the_request(
 
 
 CTRL_C = r"""
-import os, pty, sys, time
+import os, pty, signal, sys, time
 answer, *argv = sys.argv[1:]
 child, terminal = pty.fork()
 if child == 0:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # a shell's background job, which the tests may be, has it ignored
     os.execv(sys.executable, [sys.executable, "-m", "llmops_train.cli", *argv])
 shown = b""
 while b"Training" not in shown:
