@@ -2,6 +2,8 @@
 
 import torch  # noqa: TID253 - this module is imported late
 
+from llmops_serve.engines.packed import SMALLEST
+
 TOGETHER = (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj"))
 """Names that transformers' models give to layers that read the same states."""
 
@@ -51,7 +53,7 @@ def merge_linears(model: torch.nn.Module) -> None:
     for module in list(model.modules()):
         for names in TOGETHER:
             layers = [getattr(module, name, None) for name in names]
-            if are_alike(layers):
+            if are_alike(layers) and sum(layer.weight.numel() for layer in layers) >= SMALLEST:  # type: ignore[union-attr]
                 for name, part in zip(names, merged(layers), strict=True):  # type: ignore[arg-type]
                     setattr(module, name, part)
 
