@@ -30,11 +30,25 @@ BODY = {"model": "chat", "messages": [{"role": "user", "content": "hello " * 20}
 ROUNDS = 5
 
 
-async def load(port: int, number: int, concurrency: int, key: str, model: str = "chat") -> list[float]:
-    """Milliseconds of each request, sent over that many connections."""
+def request_of(key: str, model: str) -> bytes:
+    """A chat, as it goes over the wire."""
     body = json.dumps({**BODY, "model": model}).encode()
     head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
-    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    return f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+
+
+async def answered(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, request: bytes) -> None:
+    """Sends a request and reads the whole answer."""
+    writer.write(request)
+    head = await reader.readuntil(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 200"), head[:200]
+    length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
+    await reader.readexactly(length)
+
+
+async def load(port: int, number: int, concurrency: int, key: str, model: str = "chat") -> list[float]:
+    """Milliseconds of each request, sent over that many connections."""
+    request = request_of(key, model)
     took: list[float] = []
     left = iter(range(number))
 
@@ -42,11 +56,7 @@ async def load(port: int, number: int, concurrency: int, key: str, model: str = 
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         for _ in left:
             began = time.perf_counter()
-            writer.write(request)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
-            length = next(int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-            await reader.readexactly(length)
+            await answered(reader, writer, request)
             took.append((time.perf_counter() - began) * 1000)
         writer.close()
 
@@ -56,19 +66,13 @@ async def load(port: int, number: int, concurrency: int, key: str, model: str = 
 
 async def load_at_rate(port: int, number: int, rate: float, key: str) -> list[float]:
     """Milliseconds of each request from when it was due, over connections that are used again."""
-    body = json.dumps(BODY).encode()
-    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/json\r\n"
-    request = f"{head}content-length: {len(body)}\r\n\r\n".encode() + body
+    request = request_of(key, "chat")
     took: list[float] = []
     idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
 
     async def ask(due: float) -> None:
         reader, writer = idle.pop() if idle else await asyncio.open_connection("127.0.0.1", port)
-        writer.write(request)
-        answer = await reader.readuntil(b"\r\n\r\n")
-        assert answer.startswith(b"HTTP/1.1 200"), answer[:200]
-        length = next(int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-        await reader.readexactly(length)
+        await answered(reader, writer, request)
         took.append((time.perf_counter() - due) * 1000)
         idle.append((reader, writer))
 

@@ -77,8 +77,9 @@ def test_what_the_user_must_mend_is_not_tried_again(tmp_path: Path) -> None:
     assert process.returncode == 2
     assert out == ""
     assert "/no/such/dataset/dataset.json: there is no such DatasetManifest" in log
-    # the last word, which SageMaker shows: that of whichever process ended first
-    assert re.search("process [01]: /no/such/dataset/dataset.json: there is no such DatasetManifest", log)
+    # the last line, which SageMaker shows; either process may be the first to end
+    said = "/no/such/dataset/dataset.json: there is no such DatasetManifest; run the stage that writes it, or correct the path"
+    assert re.fullmatch(f"llmops-train run: process [01]: {re.escape(said)}", log.splitlines()[-1])
     assert "starting all again" not in log
 
 
