@@ -24,12 +24,14 @@ class Group(NamedTuple):
 
 
 class Decoding(NamedTuple):
-    """Where a step that adds one token to every row reads and writes; the same in all layers."""
+    """Where a step that adds one token to every row reads and writes."""
 
+    cache: list[tuple[torch.Tensor, torch.Tensor]]
+    """Keys and values of each layer, of shape [pages, tokens, heads, size]."""
     places: torch.Tensor
     """Where in the cache each row's new token goes."""
     groups: list[Group]
-    stale: torch.Tensor | None = None
+    stale: torch.Tensor | None
     """Places behind the ends of rows that hold what others left there: a number that is none would pass every mask."""
 
 
@@ -51,38 +53,46 @@ class Buffers:
 BUFFERS = Buffers()  # one thread steps all batches of a process
 
 
-def plan_decoding(block_table: torch.Tensor, lengths: torch.Tensor, page_tokens: int, dtype: torch.dtype) -> Decoding:
-    """The plan of a step, from page numbers of shape [rows, most pages] and lengths that count the new token."""
-    table, last = block_table.long(), lengths.long() - 1
-    places = table.gather(1, (last // page_tokens)[:, None])[:, 0] * page_tokens + last % page_tokens
-    groups = []
-    for rows in like_rows([-(-length // page_tokens) for length in lengths.tolist()]):
-        chosen = None if len(rows) == len(lengths) else torch.tensor(rows)
-        ends = lengths if chosen is None else lengths[chosen]
-        num_pages = -(-int(ends.max()) // page_tokens)
-        pages = (table if chosen is None else table[chosen])[:, :num_pages]
-        # a short row's missing pages have a negative number; its own first one will do behind the mask
-        pages = torch.where(pages < 0, pages[:, :1], pages).flatten()
-        beyond = torch.arange(num_pages * page_tokens) >= ends[:, None]
-        mask = torch.zeros(beyond.shape, dtype=dtype).masked_fill_(beyond, -torch.inf)[:, None, None]
-        groups.append(Group(chosen, pages, mask))
-    return Decoding(places, groups)
+class Planner:
+    """Plans the steps of a batch from the pages of its rows."""
 
+    def __init__(self, cache: list[tuple[torch.Tensor, torch.Tensor]], stride: int) -> None:
+        self._cache = cache
+        self._stride = stride  # pages from one number to the next: those of all layers lie between
+        self._page_tokens = cache[0][0].shape[1]
+        self._cleaned: dict[str, int] = {}
 
-def clean(decoding: Decoding, page_tokens: int, cleaned: Mapping[str, int], rows: Sequence[str]) -> tuple[Decoding, dict[str, int]]:
-    """The plan with the stale places of rows that have come to another page since the last step, and the page of each row.
+    def plan(self, tables: Mapping[str, Sequence[int]], lengths: Mapping[str, int]) -> Decoding:
+        """The plan of a step, from each row's page numbers and its length with the new token, in the order of the batch."""
+        pages = {row: (length - 1) // self._page_tokens for row, length in lengths.items()}
+        places = [
+            tables[row][page] * self._stride * self._page_tokens + (lengths[row] - 1) % self._page_tokens for row, page in pages.items()
+        ]
+        known, ends = list(tables.values()), list(lengths.values())
+        groups = [
+            self._group([known[row] for row in rows], [ends[row] for row in rows], rows if len(rows) < len(ends) else None)
+            for rows in like_rows([page + 1 for page in pages.values()])
+        ]
+        return Decoding(self._cache, torch.tensor(places), groups, self._stale(pages, places))
 
-    They are cleaned once a page, which costs nothing beside reading around them in every step.
-    """
-    ends = decoding.places.tolist()
-    pages = {row: end // page_tokens for row, end in zip(rows, ends, strict=True)}
-    stale = [
-        place
-        for row, end in zip(rows, ends, strict=True)
-        if cleaned.get(row) != pages[row]
-        for place in range(end + 1, (pages[row] + 1) * page_tokens)
-    ]
-    return decoding._replace(stale=torch.tensor(stale) if stale else None), pages
+    def _group(self, tables: list[Sequence[int]], lengths: list[int], rows: list[int] | None) -> Group:
+        num_pages = -(-max(lengths) // self._page_tokens)
+        # a short row's first page stands for those it lacks: it will do behind the mask
+        pages = [page for table in tables for page in (*table[:num_pages], *table[:1] * (num_pages - len(table)))]
+        beyond = torch.arange(num_pages * self._page_tokens) >= torch.tensor(lengths)[:, None]
+        mask = torch.zeros(beyond.shape, dtype=self._cache[0][0].dtype).masked_fill_(beyond, -torch.inf)[:, None, None]
+        return Group(None if rows is None else torch.tensor(rows), torch.tensor(pages) * self._stride, mask)
+
+    def _stale(self, pages: dict[str, int], places: list[int]) -> torch.Tensor | None:
+        """What lies behind the new token in the pages that rows have come to with it.
+
+        It is cleaned once a page, which costs nothing beside reading around it in every step.
+        """
+        rows = zip(pages.items(), places, strict=True)
+        ends = [place for (row, page), place in rows if self._cleaned.get(row) != page]
+        self._cleaned = pages
+        stale = [place for end in ends for place in range(end + 1, (end // self._page_tokens + 1) * self._page_tokens)]
+        return torch.tensor(stale) if stale else None
 
 
 def like_rows(num_pages: list[int]) -> list[list[int]]:
@@ -110,9 +120,9 @@ def attend(
     if cache is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return plain
-    key, value = cache.update(key, value, module.layer_idx, kwargs)
     if decoding is not None:
-        return attend_pages(query, key, value, kwargs["k_cache"], kwargs["v_cache"], decoding, scaling), None
+        return attend_pages(query, key, value, *decoding.cache[module.layer_idx], decoding, scaling), None
+    key, value = cache.update(key, value, module.layer_idx, kwargs)
     num_queries, num_keys = kwargs["cu_seq_lens_q"].diff().tolist(), kwargs["cu_seq_lens_k"].diff().tolist()
     queries, keys, values = (
         torch.split(states, lengths, 2) for states, lengths in ((query, num_queries), (key, num_keys), (value, num_keys))

@@ -120,15 +120,21 @@ class Runner(ModelRunner):  # type: ignore[misc]
         self._rows = rows
         self._helper = processor.distributed_helper  # type: ignore[attr-defined]
         self.chosen: list[tuple[Row, Choice]] = []
-        self._cleaned: dict[str, int] = {}
+        allocators = list(self.cache.cache_allocators.values())
+        if len(allocators) == 1 and allocators[0].supports_block_table:
+            layers = allocators[0].layer_indices
+            self._pages = allocators[0].block_table
+            self._planner = attention.Planner(
+                [allocators[0].get_cache_for_block_table(layer) for layer in layers], allocators[0].block_physical_stride // PAGE_TOKENS
+            )
+            self.cache.fill_block_table = unread
 
     def compute_batch(self, model: "PreTrainedModel", batch_data: dict[str, Any]) -> None:
         """A step that adds one token to every row is planned once for all layers; others bring indices of each token."""
         if batch_data["block_table"] is not None:
-            (lengths,) = (ends.diff() for ends in batch_data["cu_seq_lens_k"].values())
-            plan = attention.plan_decoding(batch_data["block_table"][0], lengths, PAGE_TOKENS, self.cache.dtype)
-            rows = [future.state.request_id for future in self.inputs_and_outputs.requests_in_batch]
-            batch_data["decoding"], self._cleaned = attention.clean(plan, PAGE_TOKENS, self._cleaned, rows)
+            states = [future.state for future in self.inputs_and_outputs.requests_in_batch]
+            tables = {state.request_id: self._pages[state.request_id] for state in states}
+            batch_data["decoding"] = self._planner.plan(tables, {state.request_id: state.position_offset for state in states})
         super().compute_batch(model, batch_data)
 
     def _sample(self, scores: torch.Tensor, output_ids: torch.Tensor) -> None:
@@ -143,6 +149,10 @@ class Runner(ModelRunner):  # type: ignore[misc]
                 row.token_ids.append(choice.token_id)
             self.chosen = list(zip(rows, choices, strict=True))
         self._helper.tp_broadcast_from_rank_0(tokens)
+
+
+def unread(*_: object) -> None:
+    """The library's table of pages, filled row by row in every step; the plan of a step needs the lists it comes from only."""
 
 
 def settings(model: "PreTrainedModel", room: Room, virtual: VirtualTokens | None) -> ContinuousBatchingConfig:
