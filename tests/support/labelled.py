@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from llmops_monitor.rules.words import Exchanged, Words
+from llmops_monitor.rules.words import Exchanged
 
 Row = dict[str, Any]
 
@@ -215,8 +215,3 @@ def others(folder: Path) -> list[Labelled]:
                  [Exchanged(a["text"], b["text"]) for a, b in pairs if a["lang"] == b["lang"]],
                  [Exchanged(a["text"], b["text"]) for a, b in pairs if a["lang"] != b["lang"]], 1),
     ]  # fmt: skip
-
-
-def words_of(texts: Iterable[str]) -> list[Words]:
-    """Texts split once."""
-    return [Words(text) for text in texts]

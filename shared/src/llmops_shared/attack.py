@@ -3,8 +3,24 @@
 # ruff: noqa: E501, SIM905 - long lists read better as they are
 
 import re
+from typing import Protocol
 
-from llmops_shared.words import Words
+
+class Split(Protocol):
+    """A text and its words, as `llmops_shared.words.Words` has them."""
+
+    @property
+    def lower(self) -> str:
+        """Lower case, with plain apostrophes."""
+
+    @property
+    def words(self) -> list[str]:
+        """In order."""
+
+    @property
+    def distinct(self) -> set[str]:
+        """Each word once."""
+
 
 LOOKED_AT = 6000
 """Characters."""
@@ -56,7 +72,7 @@ COMPILED_INJECTION = tuple((re.compile(pattern, re.DOTALL), weight) for pattern,
 COMPILED_JAILBREAK = tuple((re.compile(pattern, re.DOTALL), weight) for pattern, weight in JAILBREAK)
 
 
-def injection(text: Words) -> float:
+def injection(text: Split) -> float:
     """0 to 1: whether a text orders the model about. For a user's prompt and for retrieved text alike."""
     doubt = 1.0
     if not INJECTION_TRIGGERS.isdisjoint(text.distinct):
@@ -67,7 +83,7 @@ def injection(text: Words) -> float:
     return 1 - doubt
 
 
-def hidden_order(context: Words) -> float:
+def hidden_order(context: Split) -> float:
     """0 to 1: whether retrieved text holds an order to its reader; what people write to each other gives low figures, too."""
     found = injection(context)
     if ORDER.search(context.lower[-400:]) or ORDER.search(context.lower[:200].partition("\n")[0]):
@@ -75,7 +91,7 @@ def hidden_order(context: Words) -> float:
     return found
 
 
-def jailbreak(text: Words) -> float:
+def jailbreak(text: Split) -> float:
     """0 to 1: whether a prompt asks the model to be something that has no rules."""
     if JAILBREAK_TRIGGERS.isdisjoint(text.distinct):
         return 0.0

@@ -52,7 +52,7 @@ def run(config: AbConfig) -> Report:
     if config.dataset is not None:
         row_ids = {exchange.metadata["row_id"] for exchange in exchanges if "row_id" in exchange.metadata}
         references = read_references(config.dataset, config.splits, row_ids)
-    metrics = [*METRICS, *descriptor_metrics(), *([cost_metric(config.prices)] if config.prices else [])]
+    metrics = [*METRICS, *descriptor_metrics(exchanges), *([cost_metric(config.prices)] if config.prices else [])]
     figures, measurements = measure(arms, (control, treatment), references, config, metrics)
     measurements += costs_of_good_answers(arms, references, metrics, config)
     verdict, reasons = decide(figures, config)

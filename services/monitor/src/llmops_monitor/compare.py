@@ -112,7 +112,8 @@ def metrics_for(config: CompareConfig, pairs: Sequence[Pair], judge_key: str | N
     from llmops_monitor.extra_metrics import cost_metric, descriptor_metrics, judge_metric
     from llmops_monitor.metrics import METRICS
 
-    metrics, told = [*METRICS, *descriptor_metrics()], []
+    answers = [answer for pair in pairs for answer in (pair.production, pair.shadow)]
+    metrics, told = [*METRICS, *descriptor_metrics(answers)], []
     if config.prices:
         metrics.append(cost_metric(config.prices))
     if config.judge is not None:

@@ -1,14 +1,17 @@
 """What a comparison measures beyond the log itself: a judge's preference, cost, and what the answers are like."""
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 from llmops_monitor.judge import Preferences
 from llmops_monitor.judge_config import Prices
 from llmops_monitor.metrics import Metric
 from llmops_monitor.observe import exchanged
-from llmops_monitor.rules.words import Exchanged
-from llmops_monitor.signals import SIGNALS, Signal
+from llmops_monitor.signals import SIGNALS, Signal, measure
 from llmops_shared.contracts.exchange import Exchange
+from llmops_shared.statistics import Floats
+
+Key = tuple[str, str, bool]
 
 OF_ANSWERS = (
     "readability", "repetitiveness", "sentiment", "toxicity", "refusal", "relevance_to_prompt", "unsupported_specifics", "pii",
@@ -39,27 +42,25 @@ def cost_metric(prices: Mapping[str, Prices]) -> Metric:
     return Metric("cost_usd", value, "lower", "USD")
 
 
-def descriptor_metrics() -> list[Metric]:
-    """The rule-based signals of an answer; each answer is split into words once, and each signal computed once an answer."""
-    known: dict[tuple[str, str, bool], Exchanged] = {}
-
-    def views(answer: Exchange) -> Exchanged:
-        key = (answer.request_id, answer.variant, answer.shadow)
-        if key not in known:
-            known[key] = exchanged(answer, {})
-        return known[key]
-
-    return [descriptor_metric(signal, views) for signal in SIGNALS if signal.name in OF_ANSWERS]
+def descriptor_metrics(answers: Sequence[Exchange]) -> list[Metric]:
+    """The rule-based signals of these answers, which are all that the metrics know."""
+    columns = measure((exchanged(answer, {}) for answer in answers), [signal for signal in SIGNALS if signal.name in OF_ANSWERS])
+    places: dict[Key, int] = {}
+    for place, answer in enumerate(answers):
+        places.setdefault(key_of(answer), place)
+    return [descriptor_metric(signal, columns[signal.name], places) for signal in SIGNALS if signal.name in OF_ANSWERS]
 
 
-def descriptor_metric(signal: Signal, views: Callable[[Exchange], Exchanged]) -> Metric:
+def descriptor_metric(signal: Signal, figures: Floats, places: Mapping[Key, int]) -> Metric:
     """One signal as a metric."""
-    known: dict[tuple[str, str, bool], float | None] = {}
 
     def value(answer: Exchange, reference: str | None) -> float | None:
-        key = (answer.request_id, answer.variant, answer.shadow)
-        if key not in known:
-            known[key] = signal.value(views(answer))
-        return known[key]
+        figure = float(figures[places[key_of(answer)]])
+        return None if math.isnan(figure) else figure
 
     return Metric(f"descriptor/{signal.name}", value, signal.better)
+
+
+def key_of(answer: Exchange) -> Key:
+    """What tells an answer from all others."""
+    return answer.request_id, answer.variant, answer.shadow

@@ -8,10 +8,9 @@ import numpy as np
 
 from llmops_monitor.profile import Table
 from llmops_monitor.rules.cost import cost
-from llmops_monitor.rules.language import language
 from llmops_monitor.rules.words import Exchanged
 from llmops_monitor.sagemaker_capture import SOURCE
-from llmops_monitor.signals import COST, measure
+from llmops_monitor.signals import COST, languages, measure
 from llmops_shared.contracts.exchange import Exchange
 from llmops_shared.contracts.index import RetrievalIndex
 from llmops_shared.documents import document_uri, fetch_part, read_document
@@ -64,7 +63,7 @@ def observations(exchanges: Sequence[Exchange], views: Sequence[Exchanged], pric
     if prices is not None:
         columns[COST] = np.array([cost(view, *prices) for view in views])
     columns["finish_reason"] = [exchange.finish_reason for exchange in exchanges]
-    columns["language"] = [language(view.prompt) for view in views]
+    columns["language"] = languages([view.prompt.content for view in views])
     return columns
 
 

@@ -6,12 +6,14 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
+
 from llmops_monitor.load import ExchangeLog, capture_uri, matches, read_log
 from llmops_monitor.mask import mask as masked
 from llmops_monitor.observe import exchanged
 from llmops_monitor.pairs import failed, read_references
 from llmops_monitor.review_config import SampleConfig
-from llmops_monitor.signals import SIGNALS
+from llmops_monitor.signals import SIGNALS, measure
 from llmops_shared.contracts.endpoint import Endpoint
 from llmops_shared.contracts.exchange import Exchange, Message
 from llmops_shared.contracts.report import Report
@@ -69,7 +71,7 @@ def choose(config: SampleConfig, served: Mapping[str, Exchange], shadows: Mappin
     chosen: dict[str, Why] = dict.fromkeys(drawn((item.request_id for item in pool), config.num_random, config.seed), "random")
     low = {request_id for request_id, (production, _) in scores.items() if production <= config.max_score}
     alarmed = {item.request_id for item in served.values() if config.alarm is not None and matches(item, config.alarm)}
-    raised = (low | alarmed | {item.request_id for item in pool if config.rules and flagged(item)}) & served.keys()
+    raised = (low | alarmed | (flagged(pool) if config.rules else set())) & served.keys()
     chosen |= dict.fromkeys(drawn(sorted(raised - chosen.keys()), config.num_alarm, config.seed), "alarm")
     # one text twice is no close call; two texts with one score are the closest there is
     gaps = {
@@ -81,10 +83,12 @@ def choose(config: SampleConfig, served: Mapping[str, Exchange], shadows: Mappin
     return chosen | dict.fromkeys(close[: config.num_uncertain], "uncertainty")
 
 
-def flagged(exchange: Exchange) -> bool:
-    """Whether a rule calls the exchange an attack, a refusal, toxic, a leak, or the like."""
-    view = exchanged(exchange, {})
-    return any(signal.at is not None and (value := signal.value(view)) is not None and value >= signal.at for signal in SIGNALS)
+def flagged(exchanges: Sequence[Exchange]) -> set[str]:
+    """Request ids of what a rule calls an attack, a refusal, toxic, a leak, or the like."""
+    limits = {signal.name: signal.at for signal in SIGNALS if signal.at is not None}
+    columns = measure((exchanged(exchange, {}) for exchange in exchanges), [signal for signal in SIGNALS if signal.name in limits])
+    raised = np.any([columns[name] >= limit for name, limit in limits.items()], axis=0)
+    return {exchange.request_id for exchange, is_raised in zip(exchanges, raised, strict=True) if is_raised}
 
 
 def drawn(request_ids: Iterable[str], number: int, seed: int) -> list[str]:

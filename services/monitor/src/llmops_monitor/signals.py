@@ -1,12 +1,15 @@
 """The descriptors of an exchange: one function each, all in one table, none of which needs a model."""
 
+import math
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import numpy as np
 
 from llmops_monitor.descriptors import signature_of
+from llmops_monitor.rules.attack import hidden_order, injection, jailbreak
 from llmops_monitor.rules.language import UNKNOWN, language
 from llmops_monitor.rules.pii import pii
 from llmops_monitor.rules.readability import reading_grade
@@ -14,19 +17,22 @@ from llmops_monitor.rules.refusal import refusal
 from llmops_monitor.rules.relevance import groundedness, relevance_of_context, relevance_to_prompt, unsupported_specifics
 from llmops_monitor.rules.repetition import repeatability, repeated_trigram_share
 from llmops_monitor.rules.sentiment import sentiment
+from llmops_monitor.rules.texts import Text, Texts
 from llmops_monitor.rules.toxicity import toxicity
 from llmops_monitor.rules.validity import format_valid
-from llmops_monitor.rules.words import Exchanged, Words
-from llmops_shared.attack import hidden_order, injection, jailbreak
+from llmops_monitor.rules.words import Block, Exchanged
 from llmops_shared.statistics import Floats
+
+TOGETHER = 1000
+"""Exchanges measured at once: enough for arrays, few enough for the processor's own memory."""
 
 
 class Signal(NamedTuple):
     """One figure of an exchange."""
 
     name: str
-    value: Callable[[Exchanged], float | None]
-    """None where it is not defined for the exchange."""
+    value: Callable[[Block], Floats]
+    """Of each exchange of a block [num_exchanges]; NaN where it is not defined."""
     meaning: str
     basis: Literal["count", "rule", "lexicon"]
     source: str
@@ -36,35 +42,57 @@ class Signal(NamedTuple):
     """From this value on an exchange counts as one of the kind (a refusal, an attack); chosen on labelled data, see the README."""
     unit: str = ""
 
+    def of(self, exchange: Exchanged) -> float | None:
+        """Of one exchange; None where it is not defined. Many are measured together in a small part of the time."""
+        figure = float(self.value(Block([exchange]))[0])
+        return None if math.isnan(figure) else figure
+
 
 SIGNALS = (
     Signal(
         "prompt_tokens",
-        lambda e: e.num_prompt_tokens,
+        lambda b: b.num_prompt_tokens,
         "size of the prompt as the served model counts",
         "count",
         "the exchange",
         unit="tokens",
     ),
-    Signal("response_tokens", lambda e: e.num_response_tokens, "size of the answer", "count", "the exchange", unit="tokens"),
     Signal(
-        "prompt_readability", lambda e: reading_grade(e.prompt), "school years needed to read the prompt", "rule", "Flesch-Kincaid, 1975"
+        "response_tokens",
+        lambda b: b.num_response_tokens,
+        "size of the answer",
+        "count",
+        "the exchange",
+        unit="tokens",
     ),
-    Signal("readability", lambda e: reading_grade(e.response), "school years needed to read the answer", "rule", "Flesch-Kincaid, 1975"),
+    Signal(
+        "prompt_readability",
+        lambda b: reading_grade(b.prompts),
+        "school years needed to read the prompt",
+        "rule",
+        "Flesch-Kincaid, 1975",
+    ),
+    Signal(
+        "readability",
+        lambda b: reading_grade(b.responses),
+        "school years needed to read the answer",
+        "rule",
+        "Flesch-Kincaid, 1975",
+    ),
     Signal(
         "repetitiveness",
-        lambda e: repeated_trigram_share(e.response),
+        lambda b: repeated_trigram_share(b.responses),
         "share of three-word runs said again",
         "rule",
         "Welleck et al. 2020",
         "lower",
         0.3,
     ),
-    Signal("prompt_sentiment", lambda e: sentiment(e.prompt), "-1 unkind to 1 kind", "lexicon", "VADER, 2014"),
-    Signal("sentiment", lambda e: sentiment(e.response), "-1 unkind to 1 kind", "lexicon", "VADER, 2014"),
+    Signal("prompt_sentiment", lambda b: sentiment(b.prompts), "-1 unkind to 1 kind", "lexicon", "VADER, 2014"),
+    Signal("sentiment", lambda b: sentiment(b.responses), "-1 unkind to 1 kind", "lexicon", "VADER, 2014"),
     Signal(
         "prompt_toxicity",
-        lambda e: toxicity(e.prompt),
+        lambda b: toxicity(b.prompts),
         "insult, threat or hostility to a group, 0 to 1",
         "lexicon",
         "VADER's words, own rules",
@@ -73,20 +101,26 @@ SIGNALS = (
     ),
     Signal(
         "toxicity",
-        lambda e: toxicity(e.response),
+        lambda b: toxicity(b.responses),
         "insult, threat or hostility to a group, 0 to 1",
         "lexicon",
         "VADER's words, own rules",
         "lower",
         0.2,
     ),
-    Signal("refusal", lambda e: refusal(e.response), "the answer declines, 0 to 1", "rule", "own patterns", at=0.4),
+    Signal("refusal", lambda b: refusal(b.responses), "the answer declines, 0 to 1", "rule", "own patterns", at=0.4),
     Signal(
-        "injection", lambda e: injection(e.prompt), "the prompt gives the model new orders, 0 to 1", "rule", "own patterns", "lower", 0.6
+        "injection",
+        lambda b: injection(b.prompts),
+        "the prompt gives the model new orders, 0 to 1",
+        "rule",
+        "own patterns",
+        "lower",
+        0.6,
     ),
     Signal(
         "hidden_injection",
-        lambda e: None if e.context is None else hidden_order(e.context),
+        lambda b: of_retrieved(b, hidden_order(b.contexts, b.retrieved)),
         "what was retrieved holds an order, 0 to 1",
         "rule",
         "own patterns",
@@ -94,11 +128,17 @@ SIGNALS = (
         0.4,
     ),
     Signal(
-        "jailbreak", lambda e: jailbreak(e.prompt), "the prompt wants a model without rules, 0 to 1", "rule", "own patterns", "lower", 0.35
+        "jailbreak",
+        lambda b: jailbreak(b.prompts),
+        "the prompt wants a model without rules, 0 to 1",
+        "rule",
+        "own patterns",
+        "lower",
+        0.35,
     ),
     Signal(
         "relevance_to_prompt",
-        lambda e: relevance_to_prompt(e.prompt, e.response),
+        lambda b: relevance_to_prompt(b.prompts, b.responses),
         "share of the prompt's content words in the answer",
         "rule",
         "word overlap",
@@ -106,7 +146,7 @@ SIGNALS = (
     ),
     Signal(
         "relevance_to_context",
-        lambda e: None if e.context is None else relevance_of_context(e.prompt, e.context),
+        lambda b: of_retrieved(b, relevance_of_context(b.prompts, b.contexts)),
         "share of the prompt's content words in what was retrieved",
         "rule",
         "word overlap",
@@ -114,7 +154,7 @@ SIGNALS = (
     ),
     Signal(
         "groundedness",
-        lambda e: None if e.context is None else groundedness(e.response, e.context),
+        lambda b: of_retrieved(b, groundedness(b.responses, b.contexts)),
         "share of the answer's content words in what was retrieved",
         "rule",
         "word overlap",
@@ -122,7 +162,7 @@ SIGNALS = (
     ),
     Signal(
         "unsupported_specifics",
-        lambda e: unsupported_specifics(e.prompt, e.response, e.context),
+        lambda b: unsupported_specifics(b.prompts, b.responses, b.contexts),
         "share of numbers and names that neither prompt nor context has",
         "rule",
         "own",
@@ -130,7 +170,7 @@ SIGNALS = (
     ),
     Signal(
         "pii",
-        lambda e: pii(e.response),
+        lambda b: pii(b.responses),
         "pieces of personal data and secrets in the answer",
         "rule",
         "own patterns, check digits",
@@ -139,7 +179,7 @@ SIGNALS = (
     ),
     Signal(
         "language_kept",
-        lambda e: language_kept(e),
+        lambda b: language_kept(b.prompts, b.responses),
         "the answer is in the prompt's language",
         "lexicon",
         "function words, scripts",
@@ -147,7 +187,7 @@ SIGNALS = (
     ),
     Signal(
         "format_valid",
-        lambda e: format_valid(e.prompt, e.response),
+        lambda b: format_valid(b.prompts, b.responses),
         "JSON that was asked for parses, fences are closed",
         "rule",
         "RFC 8259, CommonMark",
@@ -158,28 +198,42 @@ REPEATABILITY = "repeatability"
 COST = "cost_usd"
 
 
-def language_kept(exchange: Exchanged) -> float | None:
-    """1 where prompt and answer are in one language; None where one of them cannot be told."""
-    asked, answered = language(exchange.prompt), language(exchange.response)
-    return None if UNKNOWN in (asked, answered) else float(asked == answered)
+def of_retrieved(block: Block, figures: Floats) -> Floats:
+    """The figures, NaN where nothing was retrieved."""
+    return np.where(block.retrieved, figures, math.nan)
+
+
+def language_kept(prompts: Texts, responses: Texts) -> Floats:
+    """1 where prompt and answer are in one language; NaN where one of them cannot be told."""
+    asked, answered = np.array(language(prompts)), np.array(language(responses))
+    return np.where((asked == UNKNOWN) | (answered == UNKNOWN), math.nan, asked == answered)
 
 
 def measure(exchanges: Iterable[Exchanged], signals: Sequence[Signal] = SIGNALS) -> dict[str, Floats]:
     """Every signal of every exchange, each an array [num_exchanges] with NaN where it is not defined."""
-    functions = [signal.value for signal in signals]
-    rows = [[function(exchange) for function in functions] for exchange in exchanges]
-    table = np.array(rows, dtype=np.float64).reshape(len(rows), len(functions))  # None becomes NaN
-    return {signal.name: np.ascontiguousarray(table[:, column]) for column, signal in enumerate(signals)}
+    found: list[list[Floats]] = [[np.zeros(0)] for _ in signals]
+    for block in blocks(exchanges):
+        for columns, signal in zip(found, signals, strict=True):
+            columns.append(signal.value(block))
+    return {signal.name: np.concatenate(columns) for signal, columns in zip(signals, found, strict=True)}
 
 
-def languages(texts: Iterable[Words]) -> list[str]:
+def languages(texts: Sequence[str]) -> list[str]:
     """The language of each text, for the mix."""
-    return [language(text) for text in texts]
+    starts = range(0, len(texts), TOGETHER)
+    return [code for start in starts for code in language(Texts(texts[start : start + TOGETHER]))]
+
+
+def blocks(exchanges: Iterable[Exchanged]) -> Iterator[Block]:
+    """The exchanges, TOGETHER at a time."""
+    remaining = iter(exchanges)
+    while listed := list(islice(remaining, TOGETHER)):
+        yield Block(listed)
 
 
 def repeated_answers(exchanges: Sequence[Exchanged]) -> Mapping[str, float]:
     """Prompt signature to how alike its answers are, for prompts that were answered twice or more."""
-    groups: dict[str, list[Words]] = defaultdict(list)
+    groups: dict[str, list[Text]] = defaultdict(list)
     for exchange in exchanges:
         groups[signature_of(exchange.prompt.content)].append(exchange.response)
     # pairs grow with the square: ten answers say enough about a prompt

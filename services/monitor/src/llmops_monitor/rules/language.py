@@ -2,10 +2,11 @@
 
 import math
 import re
-import struct
 import unicodedata
 
-from llmops_monitor.rules.words import Words
+import numpy as np
+
+from llmops_monitor.rules.texts import Texts
 
 FUNCTION_WORDS = {
     "en": "the and of to in is that for it with as was on are be this have from you not what does which how an",
@@ -44,29 +45,38 @@ for code, listed in FUNCTION_WORDS.items():
     for listed_word in listed.split():
         SPOKEN[listed_word] = (*SPOKEN.get(listed_word, ()), code)
 
-
-SPOKEN_WORDS = frozenset(SPOKEN)
+PLACES = {word: place for place, word in enumerate(SPOKEN, 1)}
 SHARES = math.lcm(*map(len, SPOKEN.values()))
 """A word's vote is shared by the languages that have it: in so many parts, each gets a whole number."""
-FIELDS = struct.Struct(f"<{len(CODES)}I")
-"""All languages' votes are summed at once, as one number of 32 bits a language."""
-VOTES = {word: sum(SHARES // len(speakers) << 32 * CODES.index(code) for code in speakers) for word, speakers in SPOKEN.items()}
-ONLY_ENGLISH = frozenset(word for word, speakers in SPOKEN.items() if speakers == ("en",))
+VOTES = np.array(
+    [[0] * len(CODES), *([SHARES // len(speakers) * (code in speakers) for code in CODES] for speakers in SPOKEN.values())], np.float32
+)
+"""What each language gets of each word's vote [1 + num_words, num_languages]; of sums of whole numbers this small none is rounded."""
 
 
-def language(text: Words) -> str:
-    """ISO 639-1 code, or `und` for a text too short or in none of the languages known here."""
-    if not text.lower.isascii():
-        others = OTHER_LETTERS.findall(text.lower[:400])
-        if 2 * len(others) > len(OTHER_LETTERS.sub("", text.lower[:400]).replace(" ", "")):
-            return of_script(others)
-    heard = text.distinct & SPOKEN_WORDS
-    if 2 * len(heard & ONLY_ENGLISH) > len(heard):  # more than half of all votes: nothing is left to count
-        return "en"
-    if not heard:
-        return UNKNOWN
-    votes = FIELDS.unpack(sum(map(VOTES.__getitem__, heard)).to_bytes(FIELDS.size, "little"))
-    return CODES[votes.index(max(votes))]
+def language(texts: Texts) -> list[str]:
+    """ISO 639-1 code of each text, or `und` for one too short or in none of the languages known here."""
+    found = by_words(texts)
+    for place in texts.beyond_ascii:
+        opening = texts[place].lower[:400]
+        others = OTHER_LETTERS.findall(opening)
+        if 2 * len(others) > len(OTHER_LETTERS.sub("", opening).replace(" ", "")):
+            found[place] = of_script(others)
+    return found
+
+
+def by_words(texts: Texts) -> list[str]:
+    """The language that has most of the votes of a text's function words, each of which votes once."""
+    heard = np.zeros((len(texts), len(VOTES)), np.float32)
+    heard[texts.owners, texts.of_words(place_of)] = 1
+    votes = heard @ VOTES
+    most = np.where(votes.any(axis=1), votes.argmax(axis=1), len(CODES))
+    return [[*CODES, UNKNOWN][place] for place in most.tolist()]
+
+
+def place_of(word: str) -> int:
+    """A function word's row in VOTES, 0 for any other word."""
+    return PLACES.get(word, 0)
 
 
 def of_script(letters: list[str]) -> str:

@@ -1,10 +1,15 @@
 """Personal data and secrets in a text: found, counted by kind, masked."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from llmops_monitor.rules.words import Words
+import numpy as np
+
+from llmops_monitor.rules.texts import Bools, Texts
+from llmops_monitor.rules.vocabulary import Ints
+from llmops_shared.statistics import Floats
 
 SECRET_CUE = r"(?:pass(?:word|wd|phrase|code)|secret|token|api[_ -]?key|access[_ -]?key|client[_ -]?secret|private[_ -]?key|pin|pwd|auth(?:orization)?)"
 NAME = r"[A-ZÀ-ÖØ-Þ][\w'’-]+(?: (?:[A-Z]\.|van|von|de|der|den|la|le|bin|al|da|dos|O'|Mc)?\s?[A-ZÀ-ÖØ-Þ][\w'’-]+){0,3}"
@@ -122,14 +127,15 @@ MASKED_TOO = (
 )
 """Two capitalised words within a sentence, a name or a title, and words like `way 5`: for masking, where too much is better."""
 
-DIGIT = re.compile(r"[0-9]")
+DIGIT = re.compile(r"\d")
 RUN_OF_DIGITS = re.compile(r"\d(?:[ ().:/-]{0,2}\d){6}|\d\.\d{1,3}\.\d|\d\.\d{4}|\d[0-9A-Fa-f]?:[0-9A-Fa-f]{1,4}:|\d\d[A-Z0-9]{4}")
 ADDRESS_WORDS = frozenset(STREET[3:-1].split("|"))
 BY_SIGN = tuple(known for known in KINDS if known.needs in ("@", "(at", "://", "eyJ", "-----BEGIN", "ame is", "ame:", "all me"))
 BY_NUMBER = tuple(known for known in KINDS if known.needs.startswith("0"))
 BY_WORD = tuple((frozenset(known.needs.split()), known) for known in KINDS if known not in BY_SIGN and known not in BY_NUMBER)
 WITH_DIGIT = frozenset({"phone", "document_number", "date_of_birth", "street_address"})
-CUE_WORDS = frozenset().union(*(words for words, _ in BY_WORD))
+LONG = 15
+"""Letters; a key may have a single digit, and is a longer word than that."""
 
 
 class Found(NamedTuple):
@@ -158,31 +164,43 @@ def search(text: str, kinds: Iterable[Kind]) -> list[Found]:
     return sorted(taken, key=lambda found: found.start)
 
 
-def pii(text: Words) -> float:
+def pii(texts: Texts) -> Floats:
     """Pieces of personal data and secrets in an answer; a name counts where a word beside it says that it is one."""
-    kinds = candidates(text)
-    return float(len(search(text.content, kinds))) if kinds else 0.0
+    kinds: dict[int, list[Kind]] = defaultdict(list)
+    for known, are_candidates in candidates(texts):
+        for place in np.flatnonzero(are_candidates).tolist():
+            kinds[place].append(known)
+    figures = np.zeros(len(texts))
+    for place, listed in kinds.items():
+        figures[place] = len(search(texts.contents[place], listed))
+    return figures
 
 
-def candidates(text: Words) -> list[Kind]:
-    """The kinds a text may hold, by signs and words that are quick to look for: of most texts none."""
-    content, distinct = text.content, text.distinct
-    kinds = [known for known in BY_SIGN if known.needs in content] if has_sign(text) else []
-    if not distinct.isdisjoint(CUE_WORDS):
-        kinds += [known for words, known in BY_WORD if not words.isdisjoint(distinct) and (text.num_digits or known.name not in WITH_DIGIT)]
-    if not text.num_digits or not (num_digits := text.num_digits if content.isascii() else len(DIGIT.findall(content))):
-        return kinds
-    # a key may have a single digit, and is a long word; an address of the internet has four digits at least
-    if (num_digits >= 4 and RUN_OF_DIGITS.search(content)) or max(map(len, distinct)) > 15:
-        kinds += [known for known in BY_NUMBER if len(known.needs) <= text.num_digits]
-    elif not distinct.isdisjoint(ADDRESS_WORDS):
-        kinds += [known for known in BY_NUMBER if known.name == "street_address"]
-    return kinds
+def candidates(texts: Texts) -> Iterator[tuple[Kind, Bools]]:
+    """Each kind, and which texts may hold it by signs and words that are quick to look for: few."""
+    num_digits = digits_of_any_script(texts)
+    for known in BY_SIGN:
+        yield known, texts.has(known.needs)
+    for words, known in BY_WORD:
+        found = texts.has_word(words.__contains__)
+        yield known, found & (num_digits > 0) if known.name in WITH_DIGIT else found
+    numbers = texts.has_word(is_long) & (texts.num_digits > 0)
+    # an address of the internet has four digits at least
+    for place in np.flatnonzero((texts.num_digits >= 4) & ~numbers).tolist():
+        numbers[place] = RUN_OF_DIGITS.search(texts.contents[place]) is not None
+    streets = texts.has_word(ADDRESS_WORDS.__contains__) & (texts.num_digits > 0)
+    for known in BY_NUMBER:
+        yield known, (numbers & (num_digits >= len(known.needs))) | (streets if known.name == "street_address" else False)
 
 
-def has_sign(text: Words) -> bool:
-    """Whether a text may have what one of BY_SIGN needs: rare signs and words, for one byte is found many times as fast as several."""
-    signs, distinct = text.signs, text.distinct
-    if ":" in signs or "(" in signs or "@" in signs or "-----" in signs or "J" in text.content or "me" in distinct:
-        return True
-    return "is" in distinct and "ame is" in text.content
+def digits_of_any_script(texts: Texts) -> Ints:
+    """How many digits each text has [num_texts]."""
+    counts = texts.num_digits.copy()
+    for place in texts.beyond_ascii:
+        counts[place] = len(DIGIT.findall(texts.contents[place]))
+    return counts
+
+
+def is_long(word: str) -> bool:
+    """Whether a word may be a key."""
+    return len(word) > LONG

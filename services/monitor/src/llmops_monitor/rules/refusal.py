@@ -1,11 +1,14 @@
 """Whether an answer declines."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from typing import NamedTuple
 
-from llmops_monitor.rules.words import Words
+import numpy as np
+
+from llmops_monitor.rules.texts import Texts, lowered
+from llmops_shared.statistics import Floats
 
 OPENING = 300
 """Characters that are looked at for a refusal: models decline at once."""
@@ -110,42 +113,64 @@ PATTERNS = (
 )
 
 
-class Group(NamedTuple):
-    """Patterns that need one of the same words."""
+class Pattern(NamedTuple):
+    """What makes a refusal likely."""
 
-    needs: frozenset[str]
-    patterns: list[tuple[Callable[[str], object], float]]
-    """What finds it in a text, and how sure it makes of a refusal."""
-
-
-def grouped(listed: Iterable[tuple[frozenset[str], str, float]]) -> list[Group]:
-    """Patterns by what they need: a look into a set is ten times as fast as a search, and most patterns need no search."""
-    found: dict[frozenset[str], list[tuple[Callable[[str], object], float]]] = {}
-    for needs, pattern, weight in listed:
-        compiled = re.compile(pattern, re.DOTALL)
-        # search tries a pattern that is bound to the beginning at every place
-        found.setdefault(needs, []).append((compiled.match if pattern.startswith("^") else compiled.search, weight))
-    return [Group(needs, patterns) for needs, patterns in found.items()]
+    finds: Callable[[str], object]
+    weight: float
+    """How sure it makes of a refusal."""
+    of_oneself: bool
+    """Searched in texts that speak of themselves only."""
 
 
-OF_ANYTHING = grouped(PATTERNS)
-OF_ANYONE = grouped((*PATTERNS, *OF_ONESELF))
-NEEDED = frozenset().union(*(group.needs for group in OF_ANYONE))
+def grouped() -> dict[frozenset[str], list[Pattern]]:
+    """Patterns by what they need: a look at the words is ten times as fast as a search, and most patterns need no search."""
+    found: dict[frozenset[str], list[Pattern]] = {}
+    for listed, of_oneself in ((PATTERNS, False), (OF_ONESELF, True)):
+        for needs, pattern, weight in listed:
+            compiled = re.compile(pattern, re.DOTALL)
+            # search tries a pattern that is bound to the beginning at every place
+            finds = compiled.match if pattern.startswith("^") else compiled.search
+            found.setdefault(needs, []).append(Pattern(finds, weight, of_oneself))
+    return found
 
 
-def refusal(text: Words) -> float:
-    """0 to 1: how sure it is that the answer declines; an empty answer does not."""
-    said = NEEDED & text.distinct
-    if not said:
-        return 0.0
-    opening, doubt = text.lower[:OPENING], 1.0
-    for finds, weight in searched(said, not SELF.isdisjoint(text.distinct)):
-        if finds(opening):
-            doubt *= 1 - weight
-    return 1 - doubt
+GROUPS = grouped()
+SPEAKS = 1 << len(GROUPS)
+"""The bit of a word of SELF; each group has one of its own below it."""
+
+
+BITS = {
+    word: sum(1 << place for place, needs in enumerate(GROUPS) if word in needs) + SPEAKS * (word in SELF)
+    for word in frozenset().union(SELF, *GROUPS)
+}
+
+
+def bits_of(word: str) -> int:
+    """Which groups a word is needed by, and whether it is one of SELF."""
+    return BITS.get(word, 0)
+
+
+def refusal(texts: Texts) -> Floats:
+    """0 to 1: how sure it is that an answer declines; an empty answer does not."""
+    said = np.bitwise_or.reduceat(texts.of_words(bits_of), texts.starts)
+    figures = np.zeros(len(texts))
+    for place in np.flatnonzero(said & (SPEAKS - 1)).tolist():
+        opening, doubt = lowered(texts.contents[place])[:OPENING], 1.0
+        for finds, weight in searched(int(said[place])):
+            if finds(opening):
+                doubt *= 1 - weight
+        figures[place] = 1 - doubt
+    return figures
 
 
 @lru_cache(maxsize=4096)
-def searched(said: frozenset[str], speaks: bool) -> list[tuple[Callable[[str], object], float]]:
-    """The patterns for a text that has these of the needed words, and speaks of itself or not."""
-    return [pattern for group in (OF_ANYONE if speaks else OF_ANYTHING) if not group.needs.isdisjoint(said) for pattern in group.patterns]
+def searched(said: int) -> list[tuple[Callable[[str], object], float]]:
+    """The patterns for a text whose words have these bits."""
+    return [
+        (pattern.finds, pattern.weight)
+        for place, patterns in enumerate(GROUPS.values())
+        if said >> place & 1
+        for pattern in patterns
+        if said & SPEAKS or not pattern.of_oneself
+    ]

@@ -2,7 +2,11 @@
 
 import re
 
-from llmops_monitor.rules.words import Words
+import numpy as np
+
+from llmops_monitor.rules.texts import Texts, each_once
+from llmops_monitor.rules.vocabulary import Ints
+from llmops_shared.statistics import Floats
 
 COMMON = frozenset(
     "a about all also an and any are as at be been being but by can could did do does each for from get give had has have he her his how i if in "
@@ -13,49 +17,40 @@ COMMON = frozenset(
 ENDING = re.compile(r"(?:'s|ies|ing|ed|es|ly|s)$")
 
 
-class Stems(dict[str, str]):
-    """A word without its ending, found once; nothing of a word that carries no meaning."""
-
-    MAX_WORDS = 200_000
-
-    def __missing__(self, word: str) -> str:
-        stem = "" if word in COMMON else ENDING.sub("", word) if len(word) > 4 else word
-        if len(self) < self.MAX_WORDS:
-            self[word] = stem
-        return stem
+def stem(word: str) -> str:
+    """A word without its ending; nothing of a word that carries no meaning."""
+    return "" if word in COMMON else ENDING.sub("", word) if len(word) > 4 else word
 
 
-STEMS = Stems()
+def content_words(texts: Texts) -> Ints:
+    """Each text's stems of words that carry meaning, each once: the place of the text in the upper 32 bits, the stem's number below."""
+    stems = texts.made_of_words(stem)
+    at = np.flatnonzero(stems)
+    return each_once(texts.owners[at] << 32 | stems[at])
 
 
-def content_words(text: Words) -> set[str]:
-    """Stems of the words that carry meaning."""
-    stems = set(map(STEMS.__getitem__, text.distinct))
-    stems.discard("")
-    return stems
+def share_found(wanted: Texts, found: Texts, if_none: float) -> Floats:
+    """Share of the content words of one column that the other has, text by text."""
+    asked = content_words(wanted)
+    common = asked[np.isin(asked, content_words(found), assume_unique=True)]
+    num_asked, num_common = (np.bincount(words >> 32, minlength=len(wanted)) for words in (asked, common))
+    shares: Floats = np.where(num_asked > 0, num_common / np.maximum(1, num_asked), if_none)
+    return shares
 
 
-def share_found(wanted: set[str], found: set[str]) -> float:
-    """Share of `wanted`, which is not empty, in `found`."""
-    return len(wanted & found) / len(wanted)
-
-
-def relevance_to_prompt(prompt: Words, response: Words) -> float:
+def relevance_to_prompt(prompts: Texts, responses: Texts) -> Floats:
     """Share of the prompt's content words that the answer takes up, 0 to 1."""
-    wanted = content_words(prompt)
-    return share_found(wanted, content_words(response)) if wanted else 0.0
+    return share_found(prompts, responses, 0.0)
 
 
-def relevance_of_context(prompt: Words, context: Words) -> float:
+def relevance_of_context(prompts: Texts, contexts: Texts) -> Floats:
     """Share of the prompt's content words in what was retrieved for it, 0 to 1."""
-    wanted = content_words(prompt)
-    return share_found(wanted, content_words(context)) if wanted else 0.0
+    return share_found(prompts, contexts, 0.0)
 
 
-def groundedness(response: Words, context: Words) -> float:
+def groundedness(responses: Texts, contexts: Texts) -> Floats:
     """Share of the answer's content words that the retrieved text has, 0 to 1; 1 for an answer without any."""
-    wanted = content_words(response)
-    return share_found(wanted, content_words(context)) if wanted else 1.0
+    return share_found(responses, contexts, 1.0)
 
 
 # the sign comes before what has to precede it: a pattern that begins with a set of signs is searched several times as fast
@@ -63,14 +58,15 @@ NUMBER_OR_NAME = re.compile(r"[\dA-Z](?:(?<=\d)|(?<=[a-z,;] [A-Z]))[\w.,'-]*\w")
 IN_ASCII = re.compile(NUMBER_OR_NAME.pattern, re.ASCII)
 
 
-def unsupported_specifics(prompt: Words, response: Words, context: Words | None) -> float:
+def unsupported_specifics(prompts: Texts, responses: Texts, contexts: Texts) -> Floats:
     """Share of the answer's numbers and names that neither prompt nor retrieved text has, 0 to 1; 0 for an answer without any.
 
     Made-up facts are mostly specific; so are true ones that were not asked for, so this is a weak sign by itself.
     """
-    pattern = IN_ASCII if response.content.isascii() else NUMBER_OR_NAME
-    specifics = set(pattern.findall(response.content))
-    if not specifics:
-        return 0.0
-    given = prompt.content if context is None else f"{prompt.content}\n{context.content}"
-    return sum(specific not in given for specific in specifics) / len(specifics)
+    figures = np.zeros(len(responses))
+    for place, content in enumerate(responses.contents):
+        specifics = set((IN_ASCII if content.isascii() else NUMBER_OR_NAME).findall(content))
+        if specifics:
+            given = f"{prompts.contents[place]}\n{contexts.contents[place]}"
+            figures[place] = sum(specific not in given for specific in specifics) / len(specifics)
+    return figures

@@ -1,11 +1,13 @@
 """Whether a text is kind or unkind, by VADER's hand-rated lexicon (Hutto and Gilbert 2014)."""
 
 import functools
-import math
 from importlib.resources import files
-from itertools import compress, count
 
-from llmops_monitor.rules.words import Words
+import numpy as np
+
+from llmops_monitor.rules.texts import Texts
+from llmops_monitor.rules.vocabulary import Ints
+from llmops_shared.statistics import Floats
 
 NEGATIONS = frozenset(
     "not no never none nobody nothing neither nor nowhere cannot cant can't won't wont don't dont doesn't didn't isn't isnt aren't "
@@ -28,27 +30,37 @@ def lexicon() -> dict[str, float]:
     return {fields[0]: float(fields[1]) for line in text.splitlines() if len(fields := line.split("\t")) > 1}
 
 
-@functools.cache
-def known_words() -> frozenset[str]:
-    """The words of the lexicon: two sets intersect faster than a set and a mapping."""
-    return frozenset(lexicon())
+def valence(word: str) -> float:
+    """The lexicon's figure; it has none of 0."""
+    return lexicon().get(word, 0.0)
 
 
-def sentiment(text: Words) -> float:
+def boost(word: str) -> float:
+    """What a word adds to the valence of the next one."""
+    return BOOSTERS.get(word, 0.0)
+
+
+def sentiment(texts: Texts) -> Floats:
     """-1 (unkind) to 1 (kind); 0 where no word of the lexicon occurs."""
-    hits = text.distinct & known_words()
-    if not hits:
-        return 0.0
-    known, words = lexicon(), text.words
-    turn = words.index("but") if "but" in text.distinct else -1
-    total = 0.0
-    for place in compress(count(), map(hits.__contains__, words)):
-        valence = known[words[place]]
-        before = words[max(0, place - 3) : place]
-        if before and before[-1] in BOOSTERS:
-            valence += math.copysign(BOOSTERS[before[-1]], valence)
-        if not NEGATIONS.isdisjoint(before):
-            valence *= NEGATED
-        # what comes after "but" is what is meant; weights of the paper
-        total += valence if turn < 0 else valence * (1.5 if place > turn else 0.5)
-    return total / math.sqrt(total * total + 15)
+    valences = texts.of_words(valence, np.float64)
+    at = np.flatnonzero(valences)
+    owners, valences = texts.owners[at], valences[at]
+    valences += np.copysign(texts.of_words(boost, np.float64)[at - 1], valences)
+    negates, starts = texts.of_words(NEGATIONS.__contains__, np.bool_), texts.starts[owners]
+    negated = negates[at - 1] | (negates[at - 2] & (at - 2 > starts)) | (negates[at - 3] & (at - 3 > starts))
+    valences[negated] *= NEGATED
+    # what comes after "but" is what is meant; weights of the paper
+    turns = first_but(texts)[owners]
+    valences[turns >= 0] *= np.where(at > turns, 1.5, 0.5)[turns >= 0]
+    total = np.bincount(owners, valences, len(texts))
+    figures: Floats = total / np.sqrt(total * total + 15)
+    return figures
+
+
+def first_but(texts: Texts) -> Ints:
+    """Where in `numbers` each text first has "but"; -1 where it has none [num_texts]."""
+    at = np.flatnonzero(texts.numbers == texts.vocabulary["but"])
+    owners, first = np.unique(texts.owners[at], return_index=True)
+    found = np.full(len(texts), -1)
+    found[owners] = at[first]
+    return found

@@ -4,8 +4,11 @@ import functools
 import math
 import re
 
+import numpy as np
+
 from llmops_monitor.rules.sentiment import NEGATIONS, lexicon
-from llmops_monitor.rules.words import Words
+from llmops_monitor.rules.texts import END, Bools, Text, Texts
+from llmops_shared.statistics import Floats
 
 HARSH = -1.6
 """Words of VADER's lexicon at or below this valence count: insults and violence, and most swear words are among them."""
@@ -54,13 +57,15 @@ def harsh_words() -> frozenset[str]:
     return frozenset(harsh())
 
 
-def toxicity(text: Words) -> float:
+def toxicity(texts: Texts) -> Floats:
     """0 to 1. Harsh words add up, more so when aimed at the reader; a group beside hostile words counts unless it is defended."""
-    noted = text.distinct & noted_words()
-    if evades(text, noted):
-        text = Words(plain(text.lower))
-    elif not noted and VEILS.isdisjoint(text.signs):
-        return 0.0
+    evading = may_evade(texts)
+    noted = texts.has_word(noted_words().__contains__) | (texts.count_at(texts.find_signs(VEILS.encode())) > 0)
+    return texts.look_at(noted & ~evading, toxicity_of) + texts.look_at(evading, lambda text: toxicity_of(as_meant(text)))
+
+
+def toxicity_of(text: Text) -> float:
+    """The figure of one text."""
     total = harshness(text)
     if not GROUPS.isdisjoint(text.distinct):
         hostile = len(HOSTILE.findall(text.lower))
@@ -72,7 +77,7 @@ def toxicity(text: Words) -> float:
     return total / math.sqrt(total * total + 2)
 
 
-def harshness(text: Words) -> float:
+def harshness(text: Text) -> float:
     """The weights of a text's harsh words, those with signs for letters included."""
     known, words = harsh(), text.words
     total = 0.0
@@ -82,7 +87,7 @@ def harshness(text: Words) -> float:
         total += known[word] * (0.3 if denied else 1.0)
     if total and not SPOKEN_TO.isdisjoint(text.distinct):
         total *= 1.25
-    if not VEILS.isdisjoint(text.signs) and VEILED.search(text.lower):
+    if any(sign in text.content for sign in VEILS):
         total += 0.8 * sum(unveiled(word, known) for word in text.distinct if VEILED.search(word))
     return total
 
@@ -91,21 +96,32 @@ LONE_LETTERS = frozenset("bcdefghjklmnopqrstuvwxyz")
 DIGIT_IN_WORD = re.compile(r"[0134](?<=[a-z].)(?=[a-z])")
 DIGITS = str.maketrans("0134", "oiea")
 SPACED = re.compile(r"\b(?:[a-z] ){2,}[a-z]\b")
-VEILS = frozenset("*@$")
+VEILS = "*@$"
 VEILED = re.compile(r"[a-z][*@$]|[*@$][a-z]")
 
 
 @functools.cache
 def noted_words() -> frozenset[str]:
     """A text without any of these and without signs for letters scores nothing."""
-    return harsh_words() | GROUPS | LONE_LETTERS
+    return harsh_words() | GROUPS
 
 
-def evades(text: Words, noted: set[str]) -> bool:
-    """Whether digits stand for letters or letters are set apart; most texts are done after a look at their signs."""
-    if text.num_digits and DIGIT_IN_WORD.search(text.lower):
-        return True
-    return bool(noted) and not LONE_LETTERS.isdisjoint(noted) and SPACED.search(text.lower) is not None
+LETTER = np.array([chr(code).isalpha() or 0x80 <= code < END[0] for code in range(256)])
+"""Bytes of letters, and to be sure all beyond ASCII."""
+
+
+def may_evade(texts: Texts) -> Bools:
+    """Which texts may have digits for letters, or letters set apart."""
+    digits = texts.find_signs(b"0134")
+    within = digits[LETTER[texts.signs[digits - 1]] & LETTER[texts.signs[digits + 1]]]
+    return texts.has_word(LONE_LETTERS.__contains__) | (texts.count_at(within) > 0)
+
+
+def as_meant(text: Text) -> Text:
+    """The text, or where digits stand for letters or letters are set apart, what it says."""
+    if DIGIT_IN_WORD.search(text.lower) or (not LONE_LETTERS.isdisjoint(text.distinct) and SPACED.search(text.lower)):
+        return Text(plain(text.lower))
+    return text
 
 
 def reports(lower: str) -> bool:
