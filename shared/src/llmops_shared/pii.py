@@ -61,9 +61,16 @@ def find(text: str, kinds: Sequence[PiiKind] = KINDS) -> list[Found]:
 
 def mask(text: str, kinds: Sequence[PiiKind] = KINDS) -> str:
     """The text with the kind in brackets in place of each find."""
-    if "@" not in text and DIGIT.search(text) is None:
+    if "@" not in text and not has_digit(text):
         return text  # as most texts are; no kind is without both
     return replaced(text, find(text, kinds))
+
+
+def has_digit(text: str) -> bool:
+    """Whether a text has a decimal digit of any script."""
+    if text.isascii():  # tables are ten times as fast as patterns
+        return len(text.encode().translate(None, b"0123456789")) < len(text)
+    return DIGIT.search(text) is not None
 
 
 def replaced(text: str, finds: Iterable[Found]) -> str:
