@@ -2,6 +2,7 @@
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from llmops_serve.capture import CaptureLog
@@ -42,11 +43,11 @@ def read(root):
 def test_lines_lie_in_folders_of_the_hour_of_their_request(root):
     async def scenario():
         log = CaptureLog(root, "start")
-        log.add(exchange(1, hour=9))
-        log.add(exchange(2, hour=10))
-        log.add(exchange(3, hour=10))
+        log.add(partial(exchange, 1, hour=9))
+        log.add(partial(exchange, 2, hour=10))
+        log.add(partial(exchange, 3, hour=10))
         await log.flush()
-        log.add(exchange(4, hour=10))
+        log.add(partial(exchange, 4, hour=10))
         await log.close()
 
     asyncio.run(scenario())
@@ -75,9 +76,9 @@ def test_lines_wait_while_the_folder_cannot_be_written(tmp_path):
 
     async def scenario():
         log = CaptureLog(str(blocked), "start")
-        log.add(exchange(1))
+        log.add(partial(exchange, 1))
         first = await log.flush()
-        log.add(exchange(2))
+        log.add(partial(exchange, 2))
         blocked.unlink()
         second = await log.flush()
         return first, second, log.num_written, log.num_lost
@@ -93,7 +94,7 @@ def test_what_cannot_be_written_at_the_end_is_counted_as_lost(tmp_path, caplog):
 
     async def scenario():
         log = CaptureLog(str(blocked), "start")
-        log.add(exchange(1))
+        log.add(partial(exchange, 1))
         await log.close()
 
     asyncio.run(scenario())

@@ -1,6 +1,6 @@
 """A request as it came: its id, its time, and who sent it."""
 
-import os
+import random
 import re
 import time
 from collections.abc import Mapping
@@ -44,8 +44,9 @@ def arrival_of(headers: Mapping[bytes, bytes], key: "Key | None") -> Arrival | N
     """The arrival of a request with these headers; None when the id or the session it brings is none."""
     given_id = headers.get(b"x-request-id") or headers.get(b"x-amzn-requestid")
     given_session = headers.get(b"x-session-id") or headers.get(b"x-amzn-sagemaker-session-id")
-    request_id = os.urandom(16).hex() if given_id is None else given_id.decode("latin-1")
+    request_id = f"{random.getrandbits(128):032x}" if given_id is None else given_id.decode("latin-1")
     session = None if given_session is None else given_session.decode("latin-1")
-    if REQUEST_ID.fullmatch(request_id) is None or (session is not None and REQUEST_ID.fullmatch(session) is None):
-        return None
-    return Arrival(request_id, time.perf_counter(), datetime.now(UTC), Caller(key, session))
+    for given in (given_id and request_id, session):
+        if given is not None and REQUEST_ID.fullmatch(given) is None:
+            return None
+    return Arrival(request_id, time.perf_counter(), datetime.now(UTC), Caller(key, session) if key or session else NOBODY)

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableMapping
 from typing import Any
 
 from llmops_serve.arrival import Headers
@@ -60,38 +60,57 @@ async def relay(gateway: Gateway, planned: Plan, connection: Protocol, send: Sen
 
 async def whole(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers: Headers) -> None:
     """The server's answer, byte for byte; another server's while nothing was sent."""
-    reply = await first_good(gateway, planned, turn, planned.body)
-    kind = next((value for name, value in reply.headers if name == b"content-type"), b"application/json")
-    content = [(b"content-type", kind), (b"content-length", str(len(reply.body)).encode())]
-    await send({"type": "http.response.start", "status": 200, "headers": [*content, *headers]})
+    reply = await first_good(planned, turn, planned.body, asked(gateway, planned, turn))
+    await send({"type": "http.response.start", "status": 200, "headers": [*content_headers(reply), *headers]})
     await send({"type": "http.response.body", "body": reply.body})
 
 
-async def first_good(gateway: Gateway, planned: Plan, turn: Turn, body: bytes) -> Reply:
-    """The first whole answer that a server gives. Raises ServerError."""
-    error: ServerError | None = None
-    for one in asked(gateway, planned, turn):
+def content_headers(reply: Reply) -> Headers:
+    """What a server says of its answer's body."""
+    kind = b"application/json"
+    for name, value in reply.headers:
+        if name == b"content-type":
+            kind = value
+    return [(b"content-type", kind), (b"content-length", b"%d" % len(reply.body))]
+
+
+async def first_good(planned: Plan, turn: Turn, body: bytes, servers: Iterable[Replica], error: ServerError | None = None) -> Reply:
+    """The first whole answer that one of these servers gives. Raises ServerError; `error` is what the one before them said."""
+    for one in servers:
         assert one.upstream is not None
         one.num_relayed += 1
         try:
             reply = await one.upstream.fetch("POST", planned.route, body, ANSWER_TIMEOUT_S)
-            if reply.status == 200:
-                settle(turn, read_whole(reply.body))
-                one.breaker.succeeded()
-                return reply
-            error = refusal_of(one, reply.status, reply.body)
+            error = judge(one, turn, reply)
         except UpstreamError as failure:
-            one.breaker.failed()
-            error = ServerError(424, str(failure))
-        except ValueError as failure:
-            one.breaker.failed()
-            error = ServerError(424, f"{one.name}: {failure}")
+            error = unreached(one, failure)
         finally:
             one.num_relayed -= 1
+        if error is None:
+            return reply
         if error.status == 422:
             break
     assert error is not None  # a variant has a server
     raise error
+
+
+def judge(one: Replica, turn: Turn, reply: Reply) -> ServerError | None:
+    """Notes what a server answered; None for an answer that is one."""
+    if reply.status != 200:
+        return refusal_of(one, reply.status, reply.body)
+    try:
+        settle(turn, read_whole(reply.body))
+    except ValueError as failure:
+        one.breaker.failed()
+        return ServerError(424, f"{one.name}: {failure}")
+    one.breaker.succeeded()
+    return None
+
+
+def unreached(one: Replica, failure: UpstreamError) -> ServerError:
+    """What a server that did not answer means."""
+    one.breaker.failed()
+    return ServerError(424, str(failure))
 
 
 async def stream(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers: Headers) -> None:
@@ -169,7 +188,7 @@ async def copy(gateway: Gateway, planned: Plan) -> None:
     """The shadow's answer to a copy, for the record only."""
     turn = Turn(time.perf_counter())
     try:
-        await first_good(gateway, planned, turn, whole_body(planned))
+        await first_good(planned, turn, whole_body(planned), asked(gateway, planned, turn))
     except ServerError as error:
         turn.error = str(error)
     gateway.record(planned.ask, planned.served, planned.arm, turn)

@@ -9,10 +9,12 @@ from pydantic_core import from_json, to_json
 
 from llmops_serve.arrival import Arrival, Headers, arrival_of
 from llmops_serve.exchange_http import ServerError, relay
+from llmops_serve.express import Express
 from llmops_serve.gateway import Gateway
 from llmops_serve.limits import Key, Keys
 from llmops_serve.metrics import Metrics
-from llmops_serve.relay import SHARED_ROUTES, plan
+from llmops_serve.protocol import Protocol
+from llmops_serve.relay import SHARED_ROUTES, Plan, plan
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +83,33 @@ class Front:
         scheme, _, secret = given.decode("latin-1").partition(" ")
         return self.keys.find(secret.strip()) if scheme.lower() == "bearer" else None
 
+    def take(self, client: Protocol, pairs: Headers, body: bytes) -> bool:
+        """Whether a whole request goes the short way; what does not, or is refused, comes again as any other."""
+        gateway = self.gateway
+        if self.is_draining or gateway.num_open >= self._max_open or len(body) > self._max_payload_bytes:
+            return False
+        given = dict(pairs)
+        key = None if self.keys is None else self._key(given.get(b"authorization", b""))
+        if self.keys is not None and (key is None or key.wait_s()):
+            return False
+        arrival = arrival_of(given, key)
+        planned = None if arrival is None else self._planned(gateway, client.path, body, arrival, streams=False)
+        if arrival is None or planned is None:
+            return False
+        if key is not None:
+            key.spend()
+        self.num_asked += 1
+        Express(gateway, planned, client, arrival.headers(), self._explain).begin()
+        return True
+
+    def _planned(self, gateway: Gateway, path: str, body: bytes, arrival: Arrival, streams: bool = True) -> Plan | None:
+        """How a body is handed on; None when it is not, or when the routes are to say what is wrong with it."""
+        try:
+            tree = from_json(body, allow_inf_nan=False)
+            return plan(gateway, path, tree, arrival) if streams or not asks_for_a_stream(tree) else None
+        except ValueError:
+            return None
+
     async def _generate(self, scope: Scope, receive: Receive, send: Send, arrival: Arrival, headers: Headers, is_coming: bool) -> None:
         """Refuses at once what is too much, before anything of it is read; everything else is answered."""
         gateway, key = self.gateway, arrival.caller.key
@@ -110,32 +139,28 @@ class Front:
                 await refuse(send, error.status, str(error), [*headers, (b"connection", b"close")], "http")
             return
         path = scope["path"]
-        planned = None
-        if path in SHARED_ROUTES:
-            try:
-                planned = plan(gateway, path, from_json(body, allow_inf_nan=False), arrival)
-            except ValueError:
-                planned = None  # the routes say what is wrong with it
+        planned = self._planned(gateway, path, body, arrival) if path in SHARED_ROUTES else None
         if planned is None:
             await self._hand_on(gateway, scope, again(body, receive), send, arrival, headers)
             return
         try:
             await relay(gateway, planned, scope["state"]["connection"], send, headers)
         except ServerError as error:
-            await self._failed(error, arrival, send, headers)
+            status, words, error_type, more = self._explain(error, arrival.request_id)
+            await refuse(send, status, words, [*headers, *more], error_type)
 
-    async def _failed(self, error: ServerError, arrival: Arrival, send: Send, headers: Headers) -> None:
-        """What no server answered, in TGI's shape."""
+    def _explain(self, error: ServerError, request_id: str) -> tuple[int, str, str, Headers]:
+        """What no server answered, in TGI's shape: status, words, kind of error, and headers."""
         match error.status:
             case 422:
                 self._metrics.count("tgi_request_failure", error="validation")
-                await refuse(send, 422, f"Input validation error: {error}", headers)
+                return 422, f"Input validation error: {error}", "validation", []
             case 429:
                 self._metrics.count("tgi_request_failure", error="overloaded")
-                await refuse(send, 429, "Model is overloaded", [*headers, (b"retry-after", b"1")], "overloaded")
+                return 429, "Model is overloaded", "overloaded", [(b"retry-after", b"1")]
             case _:
-                logger.error("request %s failed: %s", arrival.request_id, error)
-                await refuse(send, 424, f"Request failed during generation: {error}", headers, "generation")
+                logger.error("request %s failed: %s", request_id, error)
+                return 424, f"Request failed during generation: {error}", "generation", []
 
     async def _body(self, is_coming: bool, receive: Receive) -> bytes:
         """The whole body. Raises BodyError when it is too large, too slow, or its client went away."""
@@ -177,6 +202,11 @@ class Front:
             await send(event)
 
         await self._app(scope, receive, send_with_headers)
+
+
+def asks_for_a_stream(tree: Any) -> bool:
+    """Whether the answer is to come in pieces."""
+    return isinstance(tree, dict) and bool(tree.get("stream"))
 
 
 def again(body: bytes, receive: Receive) -> Receive:

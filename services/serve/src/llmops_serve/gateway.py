@@ -188,7 +188,7 @@ class Gateway:
         capture = self.endpoint.capture
         if self.capture is None or capture is None or not is_sampled(ask.request_id, capture.sample_rate):
             return
-        self.capture.add(exchange_of(ask, served, arm, turn, latency_ms, (self.endpoint.name, self.endpoint_sha256)))
+        self.capture.add(partial(exchange_of, ask, served, arm, turn, latency_ms, (self.endpoint.name, self.endpoint_sha256)))
 
 
 async def said(job: Job, text: str) -> AsyncGenerator[Step, None]:

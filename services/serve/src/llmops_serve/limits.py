@@ -61,16 +61,24 @@ class Key:
         self._requests = Bucket(settings.requests_per_minute, clock) if settings.requests_per_minute else None
         self._tokens = Bucket(settings.tokens_per_minute, clock) if settings.tokens_per_minute else None
 
-    def admit(self) -> int:
-        """Counts a request; 0, or the seconds after which it may be asked again."""
+    def wait_s(self) -> int:
+        """Seconds after which it may be asked again; 0: now."""
         wait_s = self._requests.wait_s(1) if self._requests else 0.0
         if self._tokens:
             wait_s = max(wait_s, self._tokens.wait_s(1))
-        if wait_s > 0:
-            return math.ceil(wait_s)
+        return math.ceil(wait_s)
+
+    def spend(self) -> None:
+        """Counts a request."""
         if self._requests:
             self._requests.spend(1)
-        return 0
+
+    def admit(self) -> int:
+        """Counts a request that may be asked; 0, or the seconds after which it may."""
+        wait_s = self.wait_s()
+        if not wait_s:
+            self.spend()
+        return wait_s
 
     def charge(self, num_tokens: int) -> None:
         """Counts the tokens of an answer; known only afterwards, so one answer may go beyond and the next requests wait for it."""

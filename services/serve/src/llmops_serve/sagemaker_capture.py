@@ -28,7 +28,7 @@ def capture_line(exchange: Exchange) -> bytes:
         "eventMetadata": {
             "eventId": exchange.request_id,
             "inferenceId": exchange.request_id,
-            "inferenceTime": f"{exchange.time:%Y-%m-%dT%H:%M:%SZ}",
+            "inferenceTime": exchange.time.isoformat(timespec="seconds")[:19] + "Z",
         },
         "eventVersion": "0",
     }

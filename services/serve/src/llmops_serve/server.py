@@ -69,6 +69,9 @@ class Server(uvicorn.Server):
         if self.front.is_draining:
             await asyncio.sleep(LAST_CALL_S)
         await super().shutdown(sockets)
+        for client in list(self.server_state.connections):
+            if isinstance(client, Protocol) and client.taken is not None:
+                client.taken.give_up()
 
 
 def run(config: RunConfig) -> None:

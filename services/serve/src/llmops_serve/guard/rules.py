@@ -1,7 +1,7 @@
 """The guard's own rules: attacks, personal data, topics. They take microseconds and run in the server."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from llmops_serve.guard.config import GuardConfig
 from llmops_shared.attack import injection, jailbreak
@@ -15,16 +15,15 @@ class Rules:
 
     def __init__(self, config: GuardConfig) -> None:
         self._config = config
-        self._topics = tuple(topic_patterns(config.blocked_topics).items())
+        self._topics = tuple(Topic(name, words) for name, words in config.blocked_topics.items() if words)
 
     def reason(self, messages: Sequence[Message]) -> str | None:
         """Why a conversation is refused; None: it is not. Looks at what the user says, the last turn first."""
         asked = [message.content for message in reversed(messages) if message.role == "user"]
         refuses_injection = self._config.injection == "refuse"
-        for name, pattern in self._topics:
-            for text in asked:
-                if pattern.search(text):
-                    return f"topic:{name}"
+        for topic in self._topics:
+            if any(topic.is_in(text) for text in asked):
+                return f"topic:{topic.name}"
         for text in asked:
             if refuses_injection and self._attacks(text):
                 return "injection"
@@ -56,10 +55,19 @@ class Rules:
                 return text
 
 
-def topic_patterns(topics: Mapping[str, Sequence[str]]) -> dict[str, re.Pattern[str]]:
-    """One pattern a topic."""
-    return {
-        name: re.compile(rf"(?i)(?<!\w)(?:{'|'.join(re.escape(word) for word in sorted(words, key=len, reverse=True))})(?!\w)")
-        for name, words in topics.items()
-        if words
-    }
+class Topic:
+    """A topic's words and phrases."""
+
+    def __init__(self, name: str, words: Sequence[str]) -> None:
+        self.name = name
+        longest_first = sorted(words, key=len, reverse=True)
+        self._pattern = re.compile(rf"(?i)(?<!\w)(?:{'|'.join(re.escape(word) for word in longest_first)})(?!\w)")
+        self._lower = tuple(word.lower() for word in words) if all(word.isascii() for word in words) else None
+
+    def is_in(self, text: str) -> bool:
+        """Whether a text has one of them, as whole words in any case."""
+        if self._lower is not None and text.isascii():  # most texts have none, which is seen ten times as fast without the pattern
+            lower = text.lower()
+            if not any(word in lower for word in self._lower):
+                return False
+        return self._pattern.search(text) is not None
