@@ -44,10 +44,10 @@ def connected(folder, *urls, **options):
     """A client's connection to a gateway over these servers."""
     endpoint = write_remote_endpoint(folder, [remote_variant(folder, "production", urls)])
     config = RunConfig.model_validate({"endpoint": str(endpoint), "port": 0, "drain_timeout_s": 2, **options})
-    with serving(lambda: realized(config), config) as url:
-        with contextlib.closing(socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))) as client:
-            client.settimeout(20)
-            yield client
+    with serving(lambda: realized(config), config) as url, contextlib.ExitStack() as stack:
+        client = stack.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])))))
+        client.settimeout(20)
+        yield client
 
 
 def test_requests_are_answered_in_order_however_their_bytes_come(tmp_path):

@@ -46,7 +46,7 @@ def arrival_of(headers: Mapping[bytes, bytes], key: "Key | None") -> Arrival | N
     given_session = headers.get(b"x-session-id") or headers.get(b"x-amzn-sagemaker-session-id")
     request_id = f"{random.getrandbits(128):032x}" if given_id is None else given_id.decode("latin-1")
     session = None if given_session is None else given_session.decode("latin-1")
-    for given in (given_id and request_id, session):
+    for given in (None if given_id is None else request_id, session):
         if given is not None and REQUEST_ID.fullmatch(given) is None:
             return None
     return Arrival(request_id, time.perf_counter(), datetime.now(UTC), Caller(key, session) if key or session else NOBODY)
