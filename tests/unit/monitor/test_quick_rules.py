@@ -2,9 +2,9 @@
 
 import math
 import random
+import re
 from fractions import Fraction
 
-import numpy as np
 import pytest
 
 from llmops_monitor.rules.language import CODES, SPOKEN, UNKNOWN, by_words
@@ -18,7 +18,8 @@ from llmops_monitor.rules.texts import Text, Texts
 from llmops_monitor.rules.toxicity import as_meant, toxicity, toxicity_of
 from llmops_monitor.rules.vocabulary import NEXT, Vocabulary, vocabulary
 from llmops_monitor.rules.words import Exchanged
-from llmops_monitor.signals import SIGNALS, TOGETHER, measure
+from llmops_monitor.signals import TOGETHER, measure
+from llmops_shared.attack import COMPILED_INJECTION, COMPILED_JAILBREAK, ORDER, Pattern, ends_with_order
 from llmops_shared.words import Words
 
 SIGNS_AND_WORDS = (
@@ -137,10 +138,8 @@ def test_an_exchange_has_the_same_figures_alone_and_among_others(contents: list[
 
     assert len(exchanges) > 2 * TOGETHER
     for place in (0, 1, TOGETHER - 1, TOGETHER, len(exchanges) - 1):
-        alone = [signal.of(exchanges[place]) for signal in SIGNALS]
-        assert np.array(alone, dtype=float).tolist() == pytest.approx(
-            [among[signal.name][place] for signal in SIGNALS], rel=0, abs=0, nan_ok=True
-        )
+        alone = {name: values.item() for name, values in measure([exchanges[place]]).items()}
+        assert alone == pytest.approx({name: values[place] for name, values in among.items()}, rel=0, abs=0, nan_ok=True)
     assert all(values.shape == (0,) for values in measure([]).values())
 
 
@@ -148,10 +147,29 @@ def test_words_without_end_are_forgotten_and_figures_stay() -> None:
     before = vocabulary()
     first = toxicity(Texts(["You are a stupid idiot."]))
 
-    _ = Texts([" ".join(f"w{number}" for number in range(Vocabulary.MAX_WORDS + 1))]).numbers
+    _ = Texts(["x" * Vocabulary.MAX_CHARACTERS]).numbers
 
     assert vocabulary() is not before
     assert toxicity(Texts(["You are a stupid idiot."])) == first > 0
+
+
+@pytest.mark.parametrize("pattern", [*COMPILED_INJECTION, *COMPILED_JAILBREAK], ids=lambda pattern: pattern.needs[0] or "always")
+def test_an_attack_has_a_piece_that_its_pattern_needs(pattern: Pattern) -> None:
+    draw = random.Random(3)
+    pieces = re.findall(r"[a-z']+|[<>/\[\]|:#]+|[🔓🔒2]", pattern.finds.__self__.pattern)  # type: ignore[attr-defined]
+    texts = ["".join(draw.choice(pieces) + draw.choice(["", " ", " ", " "]) for _ in range(draw.randrange(1, 12))) for _ in range(2000)]
+
+    found = [text for text in texts if pattern.finds(text)]
+
+    assert found and all(any(need in text for need in pattern.needs) for text in found)
+
+
+@pytest.mark.parametrize(
+    "end", ["what is the meaning of it?", " what is it. ", "please explain this to me!\n", "and explain this to me.", "?", ""]
+)
+@pytest.mark.parametrize("before", ["", "a text\n", "a text. ", "a text? ", "a |", "a text.\n \n", "a text ", "explain this to me now. "])
+def test_an_order_is_found_behind_the_last_sentence_alone(before: str, end: str) -> None:
+    assert ends_with_order(before + end) == (ORDER.search(before + end) is not None)
 
 
 def test_a_pattern_that_begins_with_signs_still_begins_a_word() -> None:

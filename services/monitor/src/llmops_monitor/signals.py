@@ -42,11 +42,6 @@ class Signal(NamedTuple):
     """From this value on an exchange counts as one of the kind (a refusal, an attack); chosen on labelled data, see the README."""
     unit: str = ""
 
-    def of(self, exchange: Exchanged) -> float | None:
-        """Of one exchange; None where it is not defined. Many are measured together in a small part of the time."""
-        figure = float(self.value(Block([exchange]))[0])
-        return None if math.isnan(figure) else figure
-
 
 SIGNALS = (
     Signal(

@@ -17,34 +17,35 @@ NEXT = "\x80"
 class Vocabulary(dict[str, int]):
     """Words to their numbers; a new word gets the next one."""
 
-    MAX_WORDS = 200_000
-    """A log of random strings must not fill the memory."""
+    MAX_CHARACTERS = 2_000_000
+    """Of all words together, a quarter of a million of them: a log of random strings must not fill the memory."""
 
     def __init__(self) -> None:
         super().__init__({"": NO_WORD, NEXT: NO_WORD})
+        self.num_characters = 0
         self._listed = [""]
         self._tables: dict[Hashable, NDArray[Any]] = {}
 
     def __missing__(self, word: str) -> int:
         number = self[word] = len(self._listed)
         self._listed.append(word)
+        self.num_characters += len(word)
         return number
 
     def table(self, of_word: Callable[[str], float], dtype: type = np.int64) -> NDArray[Any]:
-        """What a function says of each word, by its number; it is asked once a word."""
-        known = self._tables.get(of_word, np.zeros(1, dtype))
-        if len(known) < len(self._listed):
-            known = np.concatenate([known, np.array([of_word(word) for word in self._listed[len(known) :]], dtype)])
-            self._tables[of_word] = known
-        return known
+        """What a function says of each word, by the word's number; it is asked once a word."""
+        return self._extended(of_word, of_word, dtype)
 
     def numbers(self, of_word: Callable[[str], str]) -> Ints:
-        """The number of the word that a function makes of each word, by its number; NO_WORD for an empty one."""
-        known = self._tables.get(of_word, np.zeros(1, np.int64))
+        """The number of the word that a function makes of each word, by the word's number; NO_WORD for an empty one."""
+        return self._extended(of_word, lambda word: self[of_word(word)], np.int64)
+
+    def _extended(self, name: Hashable, figure_of: Callable[[str], float], dtype: type) -> NDArray[Any]:
+        known = self._tables.get(name, np.zeros(1, dtype))
         if len(known) < len(self._listed):
-            # the slice comes first: words that are new by this are of no text yet
-            known = np.concatenate([known, np.array([self[of_word(word)] for word in self._listed[len(known) :]], np.int64)])
-            self._tables[of_word] = known
+            # a copy: words that are made of words are new themselves, and of no text yet
+            met_since = self._listed[len(known) :]
+            known = self._tables[name] = np.concatenate([known, np.fromiter(map(figure_of, met_since), dtype, len(met_since))])
         return known
 
 
@@ -54,6 +55,6 @@ _vocabulary = Vocabulary()
 def vocabulary() -> Vocabulary:
     """The words met so far, or a new one where they are too many."""
     global _vocabulary
-    if len(_vocabulary) > Vocabulary.MAX_WORDS:
+    if _vocabulary.num_characters > Vocabulary.MAX_CHARACTERS:
         _vocabulary = Vocabulary()
     return _vocabulary
