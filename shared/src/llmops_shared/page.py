@@ -36,7 +36,7 @@ VERDICTS = {
     "rollback": "Roll back",
     "drift": "Drift",
     "no_drift": "No drift",
-    "alarm": "A metric left the range of its past",
+    "alarm": "A metric is unlike its past",
     "not_enough_data": "Not enough data",
     "pass": "Every threshold is met",
     "fail": "A threshold is missed",

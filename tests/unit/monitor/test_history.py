@@ -1,3 +1,4 @@
+import random
 import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -6,7 +7,7 @@ import numpy as np
 import pytest
 
 from llmops_monitor import collect, history, profile_job
-from llmops_monitor.alarms import AlarmRule, alarms
+from llmops_monitor.alarms import HOURS, alarms
 from llmops_monitor.cli import main
 from llmops_monitor.config import DriftConfig
 from llmops_monitor.drift import run as run_drift
@@ -31,6 +32,11 @@ def hours(root: str, answers: list[Answer], per_hour: int = 60) -> str:
     write_log(join(root, "log"), exchanges)
     collect.run(CollectConfig(out=join(root, "windows"), exchanges=join(root, "log")), NOON + timedelta(days=300))
     return join(root, "windows")
+
+
+def declining(reference: str, draw: random.Random) -> str:
+    """An endpoint whose model was put behind too strict a guard."""
+    return "I'm sorry, but I can't help with that."
 
 
 def baseline(root: str, rows: int = 400, answer: Answer = good) -> str:
@@ -66,14 +72,19 @@ def test_calm_hours_are_no_drift_and_few_rows_are_not_enough_data(tmp_path: Path
 
 
 def test_an_alarm_in_the_newest_hour_is_a_verdict_that_remediation_acts_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    windows = hours(str(tmp_path), [good] * 25 + [poor], per_hour=12)
+    windows = hours(str(tmp_path), [good] * 40 + [declining], per_hour=12)
 
     code = main(["history", f"windows={windows}", f"out={tmp_path / 'history'}"])
 
     report = Report.model_validate_json((tmp_path / "history" / "report.json").read_bytes())
     assert code == 3 and report.verdict == "alarm"
     alarms_raised = [item.name.removeprefix("alarm/") for item in report.measurements if item.name.startswith("alarm/")]
-    assert alarms_raised
+    assert "refusal" in alarms_raised
+    told = "\n".join(report.reasons)
+    for name in alarms_raised:  # with the figures that made it one
+        assert re.search(
+            rf"Alarm: {name} at 2026-11-25T04:00:00\+00:00: its last 6 windows are \S+ from the most similar ones before", told
+        )
     capsys.readouterr()
     words = ["remediate", str(tmp_path / "history"), f"out={tmp_path / 'remedy'}", "retrain=never", "start=eventbridge", "environment=dev"]
     assert main([*words, "--dry-run"]) == 0
@@ -103,23 +114,41 @@ def test_windows_that_are_not_there_are_named(tmp_path: Path) -> None:
         history.run(HistoryConfig(out=str(tmp_path / "a"), windows=str(tmp_path / "windows")))
 
 
-def test_alarms_go_off_where_a_series_leaves_its_range() -> None:
+def test_alarms_go_off_where_points_are_like_none_before() -> None:
     draw = np.random.default_rng(0)
-    calm = draw.normal(100, 5, 2000)
-    rule = AlarmRule(num_past=500, num_first=100, num_smoothed=3, num_quiet=50)
+    hours = np.arange(1000)
+    calm = 100 + 30 * np.sin(hours * np.pi / 12) + draw.normal(0, 3, 1000)
+    trend = calm + 0.05 * hours
 
-    jump, holes = calm.copy(), calm.copy()
-    jump[1500:1530] += 200
+    jump, holes, quiet, again = calm.copy(), calm.copy(), calm.copy(), calm.copy()
+    jump[700:] += 40
     holes[::3] = np.nan
+    quiet[700:] = 100 + draw.normal(0, 3, 300)  # within its range all the time: only the cycle is gone
+    again[700:703] += 200
+    again[760:763] += 200
+    again[820:823] += 400
 
-    assert alarms(calm, rule) == [] and alarms(holes, rule) == []
-    assert alarms(jump, rule) == [1501]  # the median of three points is out with the second
-    often = jump.copy()
-    often[800:830] += 200
-    assert alarms(often, rule) == [801, 1501] and alarms(often, rule._replace(most=1000.0)) == [801]  # no farther than before
-    for constant in (np.zeros(500), np.full(500, 7.0), np.full(500, np.nan), np.array([])):
-        assert alarms(constant, rule) == []
-    assert alarms(np.r_[np.zeros(400), np.ones(10)], rule) == [401]
+    assert alarms(calm, HOURS) == [] and alarms(trend, HOURS) == [] and alarms(holes, HOURS) == []
+    (alarm,) = alarms(jump, HOURS)
+    assert 700 <= alarm.place < 706 and alarm.distance > HOURS.growth * alarm.farthest and alarm.distance > HOURS.usual * alarm.usual
+    (alarm,) = alarms(quiet, HOURS)
+    assert 700 <= alarm.place < 724
+    assert [alarm.place for alarm in alarms(again, HOURS)] == [700, 821]  # no stranger than what was strange lately
+    gone = jump.copy()
+    gone[690:700] = np.nan
+    assert [alarm.place for alarm in alarms(gone, HOURS)] == [
+        alarm.place for alarm in alarms(jump, HOURS)
+    ]  # the place is that of the series
+
+
+def test_what_never_moves_raises_no_alarm_until_it_does() -> None:
+    for constant in (np.zeros(500), np.full(500, 7.0), np.full(500, np.nan), np.full(500, 1e15), np.array([]), np.array([1.0])):
+        assert alarms(constant, HOURS) == [] and alarms(constant) == []
+    full = np.full(500, 100.0)
+    full[400:] = 99.9
+
+    assert [alarm.place for alarm in alarms(np.r_[np.zeros(400), np.ones(10)], HOURS)] == [400]
+    assert alarms(full, HOURS) == []
 
 
 def test_metrics_are_sent_in_the_background_and_errors_come_back() -> None:

@@ -1,4 +1,4 @@
-"""Alarms on a series: where a metric leaves the range of its past."""
+"""Alarms on a series: where the newest points are like nothing in its past."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,68 +9,84 @@ from llmops_shared.statistics import Floats
 
 
 class AlarmRule(NamedTuple):
-    """When a point is out of range. The defaults are for points five minutes apart, chosen on real CloudWatch metrics, see the README."""
+    """When points are unlike the past. Defaults: points five minutes apart, chosen on real CloudWatch metrics, see the README."""
 
-    num_past: int = 2016
-    """Points of the past that make the range: a week of five minutes."""
+    num_points: int = 18
+    """Points judged together, an hour and a half: one strange point has to be very strange."""
+    num_past: int = 8064
+    """Points of the past among which their like is looked for: four weeks."""
     num_first: int = 288
     """Points without alarm at the beginning, when there is no past."""
-    num_smoothed: int = 12
-    """Points whose median is judged: one strange point is no alarm."""
-    tail: float = 0.03
-    """Share of the past left out of the range at each end."""
-    reach: float = 2.5
-    """How far beyond the range, in widths of the range, a point has to be."""
-    growth: float = 1.1
-    """And so many times as far as any point before: a metric that often leaves its range has to leave it farther."""
-    most: float = 5.0
-    """So far beyond the range is an alarm whatever came before."""
-    least: float = 0.05
-    """The range is taken to be at least this share of the median wide."""
+    num_nearest: int = 10
+    """Stretches of the past that are to be alike: something that happened less often is still strange."""
+    num_remembered: int = 1152
+    """Points during which a strange stretch raises the bar for the next: four days."""
+    growth: float = 1.25
+    """How many times as far from the past as any stretch remembered."""
+    usual: float = 1.5
+    """And as nine in ten stretches of the past: a series of noise has a farthest stretch, too."""
+    least: float = 0.02
+    """And this share of the past's median, whatever came before: a metric that hardly ever moves may do so."""
     num_quiet: int = 288
     """Points after the last strange one during which it counts as the same alarm."""
 
 
 FIVE_MINUTES = AlarmRule()
+HOURS = AlarmRule(num_points=6, num_past=672, num_first=36, num_remembered=96, growth=1.5, usual=2.0, num_quiet=24)
+"""A stretch of six points is swayed by noise more than one of eighteen is, so it has to be stranger."""
 
 
-def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> list[int]:
-    """Places at which an alarm goes off. Missing values (NaN) raise none and are no past; a constant series raises none."""
-    series = smoothed(np.asarray(values, dtype=np.float64), rule.num_smoothed)
+class Alarm(NamedTuple):
+    """A stretch of points unlike the past."""
+
+    place: int
+    """Its last point."""
+    distance: float
+    """How far a point of it is on average (root mean square) from those of the stretches most like it."""
+    usual: float
+    """What nine in ten stretches of the past did not pass."""
+    farthest: float
+    """The farthest stretch remembered."""
+
+
+def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> list[Alarm]:
+    """Alarms, each at the first strange point. Missing values (NaN) are left out; a constant series raises none."""
+    series = np.asarray(values, dtype=np.float64)
+    known = np.flatnonzero(np.isfinite(series))
+    series = series[known]
+    distances = strangeness(series, rule)
     found, last = [], -rule.num_quiet - 1
-    farthest = np.zeros(len(series))  # of all points up to each
     for place in range(rule.num_first, len(series)):
-        farthest[place] = farthest[place - 1]
-        past = series[max(0, place - rule.num_past) : place - rule.num_smoothed + 1]
-        past = past[np.isfinite(past)]
-        if not np.isfinite(series[place]) or len(past) < rule.num_first // 2:
+        before = distances[max(0, place - rule.num_past) : place - rule.num_points + 1]
+        before = before[np.isfinite(before)]
+        if not len(before):
             continue
-        beyond = distance(float(series[place]), past, rule)
-        farthest[place] = max(farthest[place], beyond)
-        if beyond > min(max(rule.growth * farthest[place - rule.num_smoothed], rule.reach), rule.most):
-            if place - last > rule.num_quiet:
-                found.append(place)
-            last = place
+        farthest = float(before[-rule.num_remembered :].max())
+        bound = max(rule.growth * farthest, rule.least * abs(float(np.median(series[max(0, place - rule.num_past) : place]))))
+        # most points end here: what is usual costs more to know
+        if distances[place] <= bound or distances[place] <= rule.usual * (usual := float(np.quantile(before, 0.9))):
+            continue
+        if place - last > rule.num_quiet:
+            found.append(Alarm(int(known[place]), float(distances[place]), usual, farthest))
+        last = place
     return found
 
 
-def smoothed(series: Floats, num_points: int) -> Floats:
-    """The median of each point and those before it; NaN where none of them is there."""
-    if num_points == 1 or not len(series):
-        return series
-    padded = np.concatenate([np.full(num_points - 1, np.nan), series])
-    windows = np.sort(np.lib.stride_tricks.sliding_window_view(padded, num_points), axis=1)  # NaN last
-    counts = np.isfinite(windows).sum(axis=1)
-    rows = np.arange(len(windows))
-    middle = (windows[rows, np.maximum(counts - 1, 0) // 2] + windows[rows, np.minimum(counts // 2, num_points - 1)]) / 2
-    result: Floats = np.where(counts > 0, middle, np.nan)
-    return result
+def strangeness(series: Floats, rule: AlarmRule = FIVE_MINUTES) -> Floats:
+    """How far the stretch that ends at each point is from the stretches most like it in the past; NaN where there are too few.
 
-
-def distance(value: float, past: Floats, rule: AlarmRule) -> float:
-    """How far a value is beyond the range of the past, in widths of the range; negative within it."""
-    low, middle, high = np.quantile(past, [rule.tail, 0.5, 1 - rule.tail])
-    width = max(high - low, rule.least * abs(middle))
-    if width == 0:  # always zero so far: any other value is infinitely far, and one that is zero again is not
-        return 0.0 if value == middle else np.inf
-    return float(max(value - high, low - value) / width)
+    Distances are Euclidean, of the points as they are: a discord of the past alone (Keogh et al. 2005), by the nearest neighbours
+    of Burnaev and Ishimtsev 2016 (KNN-CAD), which say how unusual a stretch is without a model of what is usual.
+    """
+    found = np.full(len(series), np.nan)
+    if len(series) < rule.num_points:
+        return found
+    stretches = np.lib.stride_tricks.sliding_window_view(series, rule.num_points)
+    for place in range(rule.num_points + rule.num_nearest - 1, len(stretches)):
+        past = stretches[max(0, place - rule.num_past) : place - rule.num_points + 1]
+        if len(past) < rule.num_nearest:
+            continue
+        squares = np.square(past - stretches[place]).sum(axis=1)
+        nearest = np.partition(squares, rule.num_nearest - 1)[: rule.num_nearest]
+        found[place + rule.num_points - 1] = np.sqrt(nearest / rule.num_points).mean()
+    return found

@@ -18,6 +18,7 @@ from llmops_shared.resume import digest_of, finished
 from llmops_shared.store import join, store_for
 
 if TYPE_CHECKING:
+    from llmops_monitor.alarms import Alarm
     from llmops_monitor.judgement import Judgement
     from llmops_monitor.profile import Profile
 
@@ -25,6 +26,8 @@ logger = logging.getLogger(__name__)
 
 Series = Mapping[str, Sequence[float]]
 """Metric to its value in each window, NaN where a window has none."""
+Marked = Mapping[str, Sequence["Alarm"]]
+"""Metric to its alarms, at least one."""
 
 
 def run(config: HistoryConfig) -> Report:
@@ -50,7 +53,9 @@ def run(config: HistoryConfig) -> Report:
     judgements = judge_windows(profiles, config)
     verdict, reasons = conclude(starts, judgements, marked, ledger)
     measurements = [latest(name, values, profiles) for name, values in series.items() if math.isfinite(values[-1])]
-    measurements += [latest(f"alarm/{name}", series[name], profiles) for name, places in marked.items() if places[-1] == len(starts) - 1]
+    measurements += [
+        latest(f"alarm/{name}", series[name], profiles) for name, found in marked.items() if found[-1].place == len(starts) - 1
+    ]
     if verdict == "drift":
         newest = next(judgement for judgement in reversed(judgements) if judgement is not None and judgement.verdict != "not_enough_data")
         measurements += newest.measurements
@@ -89,12 +94,11 @@ def series_of(profiles: Sequence["Profile"]) -> dict[str, list[float]]:
     return found
 
 
-def alarms_of(series: Series) -> dict[str, list[int]]:
-    """Windows in which a metric left the range of its past; a day of hours has to be known first."""
-    from llmops_monitor.alarms import AlarmRule, alarms
+def alarms_of(series: Series) -> dict[str, list["Alarm"]]:
+    """Where a metric was unlike its past; a day and a half of hours has to be known first."""
+    from llmops_monitor.alarms import HOURS, alarms
 
-    rule = AlarmRule(num_past=24 * 28, num_first=24, num_smoothed=1, num_quiet=6)
-    return {name: found for name, values in series.items() if (found := alarms(values, rule))}
+    return {name: found for name, values in series.items() if (found := alarms(values, HOURS))}
 
 
 def judge_windows(profiles: Sequence["Profile"], config: HistoryConfig) -> list["Judgement | None"]:
@@ -112,7 +116,7 @@ def judge_windows(profiles: Sequence["Profile"], config: HistoryConfig) -> list[
 
 
 def conclude(
-    starts: Sequence[datetime], judgements: Sequence["Judgement | None"], marked: Mapping[str, Sequence[int]], ledger: Ledger
+    starts: Sequence[datetime], judgements: Sequence["Judgement | None"], marked: Marked, ledger: Ledger
 ) -> tuple[Verdict | None, list[str]]:
     """The verdict on the newest window that has enough data, the drifted windows, the alarms, and what was left out.
 
@@ -127,10 +131,9 @@ def conclude(
         reasons.append(f"{len(drifted)} of {len(judged)} windows with enough data drifted from the reference profile.")
     for start, judgement in drifted[-5:]:
         reasons.append(f"{start.isoformat()}: {judgement.reasons[0]}")
-    if verdict != "drift" and any(places[-1] == len(starts) - 1 for places in marked.values()):
+    if verdict != "drift" and any(found[-1].place == len(starts) - 1 for found in marked.values()):
         verdict = "alarm"
-    for name, places in sorted(marked.items()):
-        reasons.append(f"Alarm: {name} left the range of its past at {', '.join(starts[place].isoformat() for place in places[-3:])}.")
+    reasons += [in_words(name, starts, found) for name, found in sorted(marked.items())]
     if ledger.num_late:
         reasons.append(f"{ledger.num_late} records came after their window was closed; they are counted in a later one.")
     if ledger.num_ahead:
@@ -138,6 +141,18 @@ def conclude(
     if ledger.num_broken:
         reasons.append(f"{ledger.num_broken} broken lines were left out.")
     return verdict, reasons
+
+
+def in_words(name: str, starts: Sequence[datetime], found: Sequence["Alarm"]) -> str:
+    """A metric's newest alarm, with what made it one, and when there were others."""
+    from llmops_monitor.alarms import HOURS
+
+    *before, last = found
+    earlier = f" Earlier: {', '.join(starts[alarm.place].isoformat() for alarm in before[-3:])}." if before else ""
+    return (
+        f"Alarm: {name} at {starts[last.place].isoformat()}: its last {HOURS.num_points} windows are {last.distance:.3g} "
+        f"from the most similar ones before; usual is up to {last.usual:.3g}, and the most lately was {last.farthest:.3g}.{earlier}"
+    )
 
 
 def latest(name: str, values: Sequence[float], profiles: Sequence["Profile"]) -> Measurement:
@@ -161,9 +176,9 @@ def window_table(starts: Sequence[datetime], profiles: Sequence["Profile"], judg
     return Table("Windows", ("Start", "Exchanges", "Against the reference"), rows)
 
 
-def charts(starts: Sequence[datetime], series: Series, marked: Mapping[str, Sequence[int]]) -> list[str]:
+def charts(starts: Sequence[datetime], series: Series, marked: Marked) -> list[str]:
     """A chart a metric, those with alarms first."""
     from llmops_monitor.charts import line_chart
 
     names = sorted(series, key=lambda name: (name not in marked, name))
-    return [line_chart(name, starts, series[name], marked.get(name, ())) for name in names]
+    return [line_chart(name, starts, series[name], [alarm.place for alarm in marked.get(name, ())]) for name in names]

@@ -85,7 +85,7 @@ def moved_signals(report: Report, alpha: float) -> dict[str, str]:
             shift = figures.get(f"shift/{signal}")
             found[signal] = f"corrected p = {item.value:.2g}" + ("" if shift is None else f", {shift.value:+.2f} sd")
         elif kind == "alarm":
-            found.setdefault(signal, f"{item.value:.4g}, out of the range of its past")
+            found.setdefault(signal, f"{item.value:.4g}, unlike its past")
         elif kind in ("difference", "ratio") and is_worse(item, 0.0 if kind == "difference" else 1.0):
             found[signal] = f"{kind} {item.value:.3g} (interval {item.low:.3g} to {item.high:.3g})"
     return found
