@@ -21,7 +21,7 @@ from llmops_shared.store import join, store_for
 logger = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 5.0
-FLUSH_AT_BYTES = 500_000
+FLUSH_AT_BYTES = 2_000_000  # each file is written by a thread, and whoever has the interpreter then may keep the others waiting
 MOST_BUFFERED_BYTES = 32_000_000  # kept in memory while the folder cannot be written
 SLICE = 8  # exchanges made into lines between two looks at the requests: some tenths of a millisecond
 APART_S = 0.004

@@ -192,11 +192,13 @@ def read_event(turn: Turn, event: bytes) -> bool:
 def copy_later(gateway: Gateway, planned: Plan, ask_server: Callable[..., Any]) -> None:
     """A copy for the shadow, to be asked off the response path."""
     if gateway.shadow is not None and gateway.copies.has_room():
-        gateway.copies.put(partial(ask_server, gateway, planned._replace(served=gateway.shadow, streams=False)))
+        gateway.copies.put(partial(ask_server, gateway, planned._replace(served=gateway.shadow)))
 
 
 def whole_body(planned: Plan) -> bytes:
     """The body of a copy: the answer at once, for nobody reads it as it comes."""
+    if not planned.streams:
+        return planned.body
     tree = from_json(planned.body)
     tree.pop("stream_options", None)
     return to_json({**tree, "stream": False})
