@@ -6,7 +6,7 @@ import unicodedata
 
 import numpy as np
 
-from llmops_monitor.rules.texts import Texts
+from llmops_monitor.rules.texts import Texts, each_once
 
 FUNCTION_WORDS = {
     "en": "the and of to in is that for it with as was on are be this have from you not what does which how an",
@@ -48,10 +48,8 @@ for code, listed in FUNCTION_WORDS.items():
 PLACES = {word: place for place, word in enumerate(SPOKEN, 1)}
 SHARES = math.lcm(*map(len, SPOKEN.values()))
 """A word's vote is shared by the languages that have it: in so many parts, each gets a whole number."""
-VOTES = np.array(
-    [[0] * len(CODES), *([SHARES // len(speakers) * (code in speakers) for code in CODES] for speakers in SPOKEN.values())], np.float32
-)
-"""What each language gets of each word's vote [1 + num_words, num_languages]; of sums of whole numbers this small none is rounded."""
+VOTES = np.array([[0.0, *(SHARES // len(speakers) * (code in speakers) for speakers in SPOKEN.values())] for code in CODES])
+"""What each language gets of each word's vote [num_languages, 1 + num_words]."""
 
 
 def language(texts: Texts) -> list[str]:
@@ -67,15 +65,17 @@ def language(texts: Texts) -> list[str]:
 
 def by_words(texts: Texts) -> list[str]:
     """The language that has most of the votes of a text's function words, each of which votes once."""
-    heard = np.zeros((len(texts), len(VOTES)), np.float32)
-    heard[texts.owners, texts.of_words(place_of)] = 1
-    votes = heard @ VOTES
-    most = np.where(votes.any(axis=1), votes.argmax(axis=1), len(CODES))
+    heard = texts.of_words(place_of)
+    at = np.flatnonzero(heard)
+    voters, words = np.divmod(each_once(texts.owners[at] * VOTES.shape[1] + heard[at]), VOTES.shape[1])
+    # a product of matrices would be shorter, and wake the threads of the BLAS, which cost more than they save
+    votes = np.stack([np.bincount(voters, of_language[words], len(texts)) for of_language in VOTES])
+    most = np.where(votes.any(axis=0), votes.argmax(axis=0), len(CODES))
     return [[*CODES, UNKNOWN][place] for place in most.tolist()]
 
 
 def place_of(word: str) -> int:
-    """A function word's row in VOTES, 0 for any other word."""
+    """A function word's place in a row of VOTES, 0 for any other word."""
     return PLACES.get(word, 0)
 
 
