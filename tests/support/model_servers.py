@@ -37,6 +37,7 @@ def model_server(answer: Callable[[Asked], Answer]) -> Iterator[tuple[str, list[
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # or each answer would wait 40 ms for the acknowledgement of its head
 
         def do_GET(self) -> None:
             self.send_response(200)

@@ -52,9 +52,7 @@ def test_a_published_chat_is_answered_in_the_published_schema(client, test_data,
     answer = client.post("/v1/chat/completions", json=published(test_data, "/chat/completions", "Default"))
 
     assert answer.status_code == 200, answer.text
-    found = answer.json()
-    found["choices"][0]["message"]["refusal"] = None  # TGI's message, which ours is, has none; clients take its absence for null
-    conforms("CreateChatCompletionResponse", found)
+    conforms("CreateChatCompletionResponse", answer.json())
 
 
 @pytest.mark.parametrize(

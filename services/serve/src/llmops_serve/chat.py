@@ -69,7 +69,7 @@ async def chat_response(request: Request, body: ChatBody, route: str) -> Respons
     steps = await unless_gone(request, collect(gateway, job))
     choice = {
         "index": 0,
-        "message": {"role": "assistant", "content": text_of(steps)},
+        "message": {"role": "assistant", "content": text_of(steps), "refusal": None},
         "finish_reason": FINISH[str(steps[-1].finish)],
         "logprobs": {"content": [chat_logprob(job, step) for step in steps]} if body.logprobs else None,
     }

@@ -23,7 +23,7 @@ from llmops_shared.contracts.exchange import Message
 SHARED_ROUTES = {"/v1/chat/completions": "messages", "/v1/completions": "prompt"}
 OURS = ("retrieval", "metadata", "user")
 PLAIN = frozenset({"role", "content"})
-"""Fields of a message that is nothing but text."""
+"""Fields of a message that is nothing but text; others say nothing where they are null, as in an answer that a client sends back."""
 BYTES_PER_TOKEN = 8  # fewer tokens than that no text has; what might have too many is counted exactly elsewhere
 SAMPLING = Sampling(max_new_tokens=1)  # the server reads the options itself
 
@@ -75,7 +75,7 @@ def plan(gateway: Gateway, route: str, tree: Any, arrival: Arrival) -> Plan | No
         return None
     sent = {key: value for key, value in tree.items() if key not in OURS and (is_adapter or key != "model")}
     said = prompted(arm, allowed) if is_chat else allowed
-    if said is not messages:
+    if said is not messages or (is_chat and any(len(item) > len(PLAIN) for item in tree["messages"])):
         sent |= {"messages": [message.model_dump() for message in said]} if is_chat else {"prompt": said[0].content}
     streams, options = bool(tree.get("stream")), tree.get("stream_options")
     hides_usage = streams and not (isinstance(options, dict) and options.get("include_usage"))
@@ -94,12 +94,17 @@ def messages_of(route: str, tree: dict[str, Any]) -> list[Message] | None:
             return None
         found = []
         for item in given:
-            if not isinstance(item, dict) or not item.keys() <= PLAIN:
+            if not isinstance(item, dict) or not (item.keys() <= PLAIN or says_no_more(item)):
                 return None
             found.append(Message(role=item.get("role"), content=item.get("content")))
         return found
     except ValidationError:
         return None
+
+
+def says_no_more(item: dict[str, Any]) -> bool:
+    """Whether a message has nothing but its text: everything else is null or an empty list."""
+    return all(value is None or value == [] for name, value in item.items() if name not in PLAIN)
 
 
 def is_text(metadata: Any) -> bool:

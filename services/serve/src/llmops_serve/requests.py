@@ -174,11 +174,22 @@ class ChatMessage(Body):
     """One turn. `developer` is OpenAI's newer word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[str, BeforeValidator(as_text, json_schema_input_type=str | list[dict[str, Any]])]
+    content: Annotated[str | None, BeforeValidator(as_text, json_schema_input_type=str | list[dict[str, Any]] | None)] = None
+    refusal: str | None = None
+    tool_calls: Any = None
+    function_call: Any = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        refuse(self, {"tool_calls": (None, []), "function_call": (None,)})
+        if self.content is None and self.refusal is None:
+            raise ValueError("needs a `content`")
+        return self
 
     def message(self) -> Message:
-        """The same in our own words."""
-        return Message(role="system" if self.role == "developer" else self.role, content=self.content)
+        """The same in our own words; what the model refused with is what it said."""
+        said = self.content if self.content is not None else self.refusal
+        return Message(role="system" if self.role == "developer" else self.role, content=said or "")
 
 
 def as_values(values: Any) -> Any:

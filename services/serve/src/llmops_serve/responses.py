@@ -95,6 +95,7 @@ class OutputMessage(BaseModel):
 
     role: str
     content: str | None
+    refusal: str | None = None
 
 
 class ChatChoice(BaseModel):
