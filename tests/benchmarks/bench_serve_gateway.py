@@ -1,10 +1,11 @@
 """The gateway's own time: everything on, before a model server that answers at once, beside asking that server directly.
 
-python tests/benchmarks/bench_serve_gateway.py [--requests 6000] [--concurrency 1 16 64] [--litellm /path/to/litellm] [--shadow] [--rate 1000]
+python tests/benchmarks/bench_serve_gateway.py [--requests 6000] [--concurrency 1 16 64] [--litellm /path/to/litellm] [--rate 1000]
 
 With `--rate` requests come so many a second as well, whatever becomes of them, and their time counts from when they were due: clients that
 wait for each answer before they ask again keep one core busy, and then measure what the gateway can do and not what its answers wait for.
 Direct, gateway and LiteLLM take turns in one run, and so bear the same load of the machine; ratios and CPU time are what counts.
+`bench_serve_shadow.py` has what a shadow adds.
 """
 
 import argparse
@@ -140,7 +141,6 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=6000)
     parser.add_argument("--concurrency", type=int, nargs="+", default=[1, 16, 64])
     parser.add_argument("--litellm")
-    parser.add_argument("--shadow", action="store_true")
     parser.add_argument("--rate", type=float, help="requests a second that come whatever becomes of them")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -167,20 +167,6 @@ def bench(options: argparse.Namespace, folder: Path, processes: list[Any]) -> No
         counters = [line for line in one.metrics(KEY).splitlines() if line.startswith(("llmops_shadow", "llmops_capture"))]
         print(json.dumps({"what": name, **start_s, **memory, "metrics": counters}))
         assert one.stop() == 0
-        if name.startswith("shadow"):
-            print(json.dumps({"what": name, **pairs(folder / f"exchanges-{name}", one.log)}))
-
-
-def pairs(log: Path, said: list[str]) -> dict[str, int]:
-    """Copies that are in the exchange log, and what the gateway said on its way out of those that are not."""
-    kept = [line for file in log.rglob("*.jsonl") for line in file.read_text().splitlines()]
-    copies = sum('"shadow":true' in line for line in kept)
-    return {"answers_stored": len(kept) - copies, "copies_stored": copies} | dropped_at_the_end(said)
-
-
-def dropped_at_the_end(said: list[str]) -> dict[str, int]:
-    words = next((line.rpartition("variant: ")[2].split() for line in said if "gave up waiting for the shadow" in line), ["0"])
-    return {"copies_dropped_at_the_end": int(words[0])}
 
 
 def start(options: argparse.Namespace, folder: Path, processes: list[Any]) -> tuple[dict[str, GatewayProcess], dict[str, int]]:
@@ -190,13 +176,6 @@ def start(options: argparse.Namespace, folder: Path, processes: list[Any]) -> tu
     production = remote_variant(folder, "production", [f"http://127.0.0.1:{direct}"])
     wait_for(direct)
     gateways = {"gateway": GatewayProcess(write_remote_endpoint(folder, [production]), *everything_on(folder))}
-    for number, kind in enumerate(("hang", "fail", "flood") if options.shadow else (), 2):
-        other, port = serve_upstream("0", kind)
-        processes.append(other)
-        wait_to_listen(port)
-        shadow = remote_variant(folder, "shadow", [f"http://127.0.0.1:{port}"], shadow=True)
-        endpoint = write_remote_endpoint(folder, [production, shadow], f"../exchanges-shadow-{kind}", generation=number)
-        gateways[f"shadow-{kind}"] = GatewayProcess(endpoint, "drain_timeout_s=5", *everything_on(folder))
     processes += [one.process for one in gateways.values()]
     ports = {"direct": direct, **{name: one.port for name, one in gateways.items()}}
     if options.litellm:
@@ -238,8 +217,6 @@ def beside(name: str, one: dict[str, float], found: dict[str, dict[str, float]])
     if name == "direct":
         return {}
     extra = {f"over_direct_{figure}_ms": one[figure] - found["direct"][figure] for figure in ("p50", "p99")}
-    if name.startswith("shadow"):
-        extra |= {f"{figure}_beside_none": one[figure] / found["gateway"][figure] for figure in ("p50", "p99")}
     if name == "litellm":
         extra["gateway_is_times_as_fast"] = found["gateway"]["rate"] / one["rate"]
     return extra
