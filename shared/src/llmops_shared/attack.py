@@ -116,6 +116,8 @@ def hidden_order(context: Split) -> float:
 def ends_with_order(lower: str) -> bool:
     """Whether a text ends with an ORDER: it has to lie behind the last line or sentence, so that no more is searched."""
     said = lower.rstrip()
+    if not said.endswith((".", "?", "!", "'", '"')):
+        return False
     begin = max(said.rfind(sign, 0, len(said) - 1) for sign in "\n|.")
     return ORDER.search(lower, max(0, begin)) is not None
 
