@@ -62,7 +62,7 @@ def open_scorer(config: DescribeConfig) -> Scorer:
         case _:
             from llmops_monitor.local_models import LocalModels
 
-            return LocalModels(judge)
+            return LocalModels(judge, has_contexts=config.index is not None)
 
 
 class Judge:

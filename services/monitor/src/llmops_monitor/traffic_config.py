@@ -56,7 +56,8 @@ class DescribeConfig(TrafficConfig):
     `endpoint` asks an OpenAI-compatible server, `bedrock` a model of Amazon Bedrock. All else stays with the rules."""
     judge: str | None = Field(default=None)
     """scorer=endpoint: URL of the server, such as `http://127.0.0.1:8080/v1`; scorer=bedrock: model id; scorer=model: a
-    sentence-transformers directory for relevance and groundedness."""
+    directory of sentence-transformers for relevance and groundedness, one of a classifier with the label `entailment` (cross-encoder/nli-*,
+    *-mnli) for groundedness, or both with a comma between them."""
     judge_model: str = Field(default="production", min_length=1)
     """scorer=endpoint: name of the model on the server."""
     max_judged: int = Field(default=500, ge=1)
