@@ -20,8 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from llmops_monitor.local_models import LocalModels, profanity
+from llmops_monitor.mask import pieces
 from llmops_monitor.rules.language import CODES, SCRIPTS
-from llmops_monitor.rules.pii import find
 from llmops_monitor.rules.readability import reading_grade
 from llmops_monitor.rules.repetition import repeatability
 from llmops_monitor.rules.texts import Text, Texts
@@ -147,7 +147,7 @@ def pii_table(folder: Path) -> str:
     """Recall by kind of entity, and how many findings are no entity."""
     hits, totals, num_found, num_false = Counter[str](), Counter[str](), 0, 0
     for row in read(folder / "pii-presidio/synth_dataset_v2.jsonl.gz"):
-        found = find(row["full_text"])
+        found = pieces(row["full_text"])
         for span in row["spans"]:
             totals[span["entity_type"]] += 1
             hits[span["entity_type"]] += any(item.start < span["end_position"] and span["start_position"] < item.end for item in found)

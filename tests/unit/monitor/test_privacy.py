@@ -76,6 +76,14 @@ def test_what_is_shown_is_masked(kind: str, encoding: str) -> None:
     assert leaks(shown) == [] and "[" in shown
 
 
+def test_what_the_platform_knows_is_masked_under_the_names_of_ours() -> None:
+    transfer = mask("I applied for a money transfer from GB82WEST12345698765432 to other accounts, call my registered 905-674-3793.")
+
+    assert transfer == "I applied for a money transfer from [iban] to other accounts, call my registered [phone]."
+    # a password in an address is ours, what follows it looks like an email to the platform: one piece, nothing of it left
+    assert mask("It is postgresql://admin:hunter2secret@db.example.com today.") == "It is postgresql://admin:[email] today."
+
+
 def test_plain_text_stays_readable() -> None:
     text = "What does shutil.copytree(src, dst) do? It copies a directory tree of 12 files."
 

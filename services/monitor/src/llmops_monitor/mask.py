@@ -4,9 +4,11 @@ import base64
 import binascii
 import html
 import re
+from collections.abc import Mapping
 from urllib.parse import unquote
 
-from llmops_monitor.rules.pii import find
+from llmops_monitor.rules.pii import Found, find
+from llmops_shared import pii
 
 ENCODED = re.compile(
     r"(?:[A-Za-z0-9+/_-]{4}){4,}[A-Za-z0-9+/_=-]{0,4}"  # base64
@@ -22,15 +24,34 @@ MIXED = re.compile(r"\b(?=[A-Za-z_-]*\d)(?=[\d_-]*[A-Za-z])[A-Za-z0-9_-]{9,}\b")
 """Letters and digits in one long word: keys, plates, numbers of documents."""
 
 
+PLATFORM: Mapping[pii.PiiKind, str] = {
+    "EMAIL": "email", "PHONE": "phone", "IP_ADDRESS": "ip_address", "CREDIT_DEBIT_NUMBER": "card", "SSN": "social_security",
+    "INTERNATIONAL_BANK_ACCOUNT_NUMBER": "iban", "AWS_ACCESS_KEY": "aws_key", "AWS_SECRET_KEY": "secret",
+}  # fmt: skip
+"""What the kinds that the platform masks everywhere are called here."""
+
+
 def mask(text: str) -> str:
     """The text with personal data, secrets, and what may decode to them replaced by their kind in brackets."""
     text = ENCODED.sub(lambda match: "[encoded]" if hides(match[0]) else match[0], text)
-    pieces, end = [], 0
-    for found in find(text):
-        pieces += [text[end : found.start], f"[{found.kind}]"]
+    parts, end = [], 0
+    for found in pieces(text):
+        parts += [text[end : found.start], f"[{found.kind}]"]
         end = found.end
-    masked = "".join([*pieces, text[end:]])
+    masked = "".join([*parts, text[end:]])
     return MIXED.sub("[code]", LONG_DIGITS.sub("[number]", masked))
+
+
+def pieces(text: str) -> list[Found]:
+    """What the platform's rules find, and ours, which know more kinds and are less sure; what overlaps is one piece, of the sure kind."""
+    sure = [Found(PLATFORM[item.kind], item.begin, item.end) for item in pii.find(text)]
+    joined: list[Found] = []
+    for found in sorted([*sure, *find(text)], key=lambda found: found.start):
+        if joined and found.start < joined[-1].end:
+            last = joined.pop()
+            found = Found((found if found in sure else last).kind, last.start, max(last.end, found.end))
+        joined.append(found)
+    return joined
 
 
 def hides(text: str) -> bool:
