@@ -88,6 +88,35 @@ def test_an_answered_request_does_not_wait_for_the_garbage_collector(gateway):
     assert kept <= 2  # the connection's last one, and one that ends
 
 
+@pytest.mark.parametrize("is_dead", [False, True])
+def test_a_request_whose_copy_fails_does_not_wait_for_the_garbage_collector_either(gateway, tmp_path, is_dead):
+    from llmops_serve.exchange_http import ServerError
+    from llmops_serve.turn import Turn
+
+    with gateway(shadow=True, options={"max_shadow_queue": 100}) as (http, (server, shadow), loop):
+        shadow.status = 500
+        http.post(ROUTE, json=CHAT)
+        if is_dead:
+            call(loop, shadow.stop())
+        gc.collect()
+        gc.disable()
+        try:
+            for number in range(20):
+                server.status = 500 if number % 4 == 0 else 200  # what fails live leaves nothing, too
+                http.post(ROUTE, json={**CHAT, "stream": number % 8 == 0})
+            end = time.monotonic() + 10
+            while "llmops_shadow_waiting 0" not in http.get("/metrics").text and time.monotonic() < end:
+                time.sleep(0.01)
+            time.sleep(0.1)
+            kept = [type(one) for one in gc.get_objects() if type(one) in (Turn, ServerError)]
+        finally:
+            gc.enable()
+
+    assert len(kept) <= 2  # of what is under way or waits to be written
+    copies = [one for one in read_log(tmp_path) if one.shadow]
+    assert len(copies) == 16 and all(one.error for one in copies)
+
+
 def test_an_openai_client_is_served(gateway):
     from openai import OpenAI
 

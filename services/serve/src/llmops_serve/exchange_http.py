@@ -61,6 +61,8 @@ async def relay(gateway: Gateway, planned: Plan, connection: Protocol, send: Sen
 async def whole(gateway: Gateway, planned: Plan, turn: Turn, send: Send, headers: Headers) -> None:
     """The server's answer, byte for byte; another server's while nothing was sent."""
     reply = await first_good(planned, turn, planned.body, asked(gateway, planned, turn))
+    if isinstance(reply, ServerError):
+        raise ServerError(reply.status, str(reply))
     await send({"type": "http.response.start", "status": 200, "headers": [*content_headers(reply), *headers]})
     await send({"type": "http.response.body", "body": reply.body})
 
@@ -74,8 +76,14 @@ def content_headers(reply: Reply) -> Headers:
     return [(b"content-type", kind), (b"content-length", b"%d" % len(reply.body))]
 
 
-async def first_good(planned: Plan, turn: Turn, body: bytes, servers: Iterable[Replica], error: ServerError | None = None) -> Reply:
-    """The first whole answer that one of these servers gives. Raises ServerError; `error` is what the one before them said."""
+async def first_good(
+    planned: Plan, turn: Turn, body: bytes, servers: Iterable[Replica], error: ServerError | None = None
+) -> Reply | ServerError:
+    """The first whole answer that one of these servers gives, or what the last one said; `error` is what the one before them said.
+
+    The error is given back and not raised: one that is raised from a variable is in a ring with its frame, and a shadow that fails would
+    leave the request with each copy, for the garbage collector to find some milliseconds long.
+    """
     for one in servers:
         assert one.upstream is not None
         one.num_relayed += 1
@@ -91,7 +99,7 @@ async def first_good(planned: Plan, turn: Turn, body: bytes, servers: Iterable[R
         if error.status == 422:
             break
     assert error is not None  # a variant has a server
-    raise error
+    return error
 
 
 def judge(one: Replica, turn: Turn, reply: Reply) -> ServerError | None:
@@ -135,7 +143,7 @@ async def stream(gateway: Gateway, planned: Plan, turn: Turn, send: Send, header
         if error.status == 422:
             break
     assert error is not None  # a variant has a server
-    raise error
+    raise ServerError(error.status, str(error))
 
 
 async def events(answer: Answer, planned: Plan, turn: Turn, send: Send, headers: Headers, patience: asyncio.Timeout) -> None:
@@ -187,8 +195,7 @@ def refusal_of(one: Replica, status: int, content: bytes) -> ServerError:
 async def copy(gateway: Gateway, planned: Plan) -> None:
     """The shadow's answer to a copy, for the record only."""
     turn = Turn(time.perf_counter())
-    try:
-        await first_good(planned, turn, whole_body(planned), asked(gateway, planned, turn))
-    except ServerError as error:
-        turn.error = str(error)
+    found = await first_good(planned, turn, whole_body(planned), asked(gateway, planned, turn))
+    if isinstance(found, ServerError):
+        turn.error = str(found)
     gateway.record(planned.ask, planned.served, planned.arm, turn)

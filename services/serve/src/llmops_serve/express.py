@@ -97,12 +97,11 @@ class Express:
         self._task.add_done_callback(self._over)
 
     async def _ask(self, servers: Iterable[Replica], error: ServerError | None) -> None:
-        try:
-            reply = await first_good(self._planned, self._turn, self._planned.body, servers, error)
-        except ServerError as failure:
-            self._failed(failure)
+        found = await first_good(self._planned, self._turn, self._planned.body, servers, error)
+        if isinstance(found, ServerError):
+            self._failed(found)
         else:
-            self._well(reply)
+            self._well(found)
 
     def _over(self, task: asyncio.Task[None]) -> None:
         self._client.tasks.discard(task)

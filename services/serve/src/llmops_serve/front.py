@@ -159,7 +159,7 @@ class Front:
                 self._metrics.count("tgi_request_failure", error="overloaded")
                 return 429, "Model is overloaded", "overloaded", [(b"retry-after", b"1")]
             case _:
-                logger.error("request %s failed: %s", request_id, error)
+                logger.error("request %s failed: %s", request_id, str(error))
                 return 424, f"Request failed during generation: {error}", "generation", []
 
     async def _body(self, is_coming: bool, receive: Receive) -> bytes:
