@@ -236,9 +236,13 @@ def calm_lines() -> list[str]:
             spike, shift = calm.copy(), calm.copy()
             spike[place] += 6 * calm.std()
             shift[place:] += 3 * calm.std()
-            counts[0] += len(alarms(calm, HOURS))
+            errors = np.sqrt(calm * (1 - calm) / 60) if name.startswith("share") else None
+            counts[0] += len(alarms(calm, HOURS, errors))
             for column, series, reach in ((1, spike, HOURS.num_points), (2, shift, 12)):
-                counts[column] += any(place <= alarm.place < place + reach for alarm in alarms(series[: place + 12], HOURS))
+                counts[column] += any(
+                    place <= alarm.place < place + reach
+                    for alarm in alarms(series[: place + 12], HOURS, None if errors is None else errors[: place + 12])
+                )
         lines.append(f"| {name} | {counts[0] / num_draws / 2:.2f} | {counts[1]:.0f} of {num_draws} | {counts[2]:.0f} of {num_draws} |")
     return lines
 

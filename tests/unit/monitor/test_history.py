@@ -151,6 +151,17 @@ def test_what_never_moves_raises_no_alarm_until_it_does() -> None:
     assert alarms(full, HOURS) == []
 
 
+def test_a_mean_moves_by_chance_as_far_as_its_standard_error_says() -> None:
+    shares = np.zeros(400)
+    shares[200] = 1 / 40  # one answer of forty
+    shares[300:303] = 36 / 40
+    errors = np.sqrt(shares * (1 - shares) / 40)
+
+    assert [alarm.place for alarm in alarms(shares, HOURS, errors)] == [300]
+    assert [alarm.place for alarm in alarms(shares, HOURS)] == [200, 300]  # where nobody says of how many answers it is the mean
+    assert alarms(shares, HOURS, np.full(400, np.inf)) == []
+
+
 def test_metrics_are_sent_in_the_background_and_errors_come_back() -> None:
     class Broken:
         run_id = None

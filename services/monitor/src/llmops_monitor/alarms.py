@@ -27,12 +27,14 @@ class AlarmRule(NamedTuple):
     """And as nine in ten stretches of the past: a series of noise has a farthest stretch, too."""
     least: float = 0.02
     """And this share of the past's median, whatever came before: a metric that hardly ever moves may do so."""
+    num_errors: float = 1.5
+    """And so many standard errors of its points, where those are known: one refusal more in an hour of forty answers is no event."""
     num_quiet: int = 288
     """Points after the last strange one during which it counts as the same alarm."""
 
 
 FIVE_MINUTES = AlarmRule()
-HOURS = AlarmRule(num_points=6, num_past=672, num_first=36, num_remembered=96, growth=1.5, usual=2.0, num_quiet=24)
+HOURS = AlarmRule(num_points=6, num_past=672, num_first=36, num_remembered=96, growth=1.5, usual=2.0, num_quiet=6)
 """A stretch of six points is swayed by noise more than one of eighteen is, so it has to be stranger."""
 
 
@@ -49,11 +51,15 @@ class Alarm(NamedTuple):
     """The farthest stretch remembered."""
 
 
-def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> list[Alarm]:
-    """Alarms, each at the first strange point. Missing values (NaN) are left out; a constant series raises none."""
+def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES, errors: Sequence[float] | Floats | None = None) -> list[Alarm]:
+    """Alarms, each at the first strange point. Missing values (NaN) are left out; a constant series raises none.
+
+    `errors` are the standard errors of values that are means of samples.
+    """
     series = np.asarray(values, dtype=np.float64)
     known = np.flatnonzero(np.isfinite(series))
     series = series[known]
+    doubt = np.zeros(len(series)) if errors is None else rule.num_errors * over_stretches(np.asarray(errors, np.float64)[known], rule)
     distances = strangeness(series, rule)
     found, last = [], -rule.num_quiet - 1
     for place in range(rule.num_first, len(series)):
@@ -62,7 +68,8 @@ def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> 
         if not len(before):
             continue
         farthest = float(before[-rule.num_remembered :].max())
-        bound = max(rule.growth * farthest, rule.least * abs(float(np.median(series[max(0, place - rule.num_past) : place]))))
+        middle = float(np.median(series[max(0, place - rule.num_past) : place]))
+        bound = max(rule.growth * farthest, rule.least * abs(middle), doubt[place])
         # most points end here: what is usual costs more to know
         if distances[place] <= bound or distances[place] <= rule.usual * (usual := float(np.quantile(before, 0.9))):
             continue
@@ -70,6 +77,13 @@ def alarms(values: Sequence[float] | Floats, rule: AlarmRule = FIVE_MINUTES) -> 
             found.append(Alarm(int(known[place]), float(distances[place]), usual, farthest))
         last = place
     return found
+
+
+def over_stretches(errors: Floats, rule: AlarmRule) -> Floats:
+    """The root mean square of the errors of each stretch, by its last point."""
+    sums = np.convolve(np.square(errors), np.ones(rule.num_points))[: len(errors)]
+    means: Floats = np.sqrt(sums / rule.num_points)
+    return means
 
 
 def strangeness(series: Floats, rule: AlarmRule = FIVE_MINUTES) -> Floats:

@@ -48,8 +48,8 @@ def run(config: HistoryConfig) -> Report:
 
     starts = [datetime.fromisoformat(start) for start in ledger.windows]
     profiles = [from_bytes(store_for(uri).read(uri), uri) for name in ledger.windows.values() for uri in [join(config.windows, name)]]
-    series = series_of(profiles)
-    marked = alarms_of(series)
+    series, errors = series_of(profiles)
+    marked = alarms_of(series, errors)
     judgements = judge_windows(profiles, config)
     verdict, reasons = conclude(starts, judgements, marked, ledger)
     measurements = [latest(name, values, profiles) for name, values in series.items() if math.isfinite(values[-1])]
@@ -77,28 +77,32 @@ def run(config: HistoryConfig) -> Report:
     return publish(config, findings, steps=steps_of(starts, series))
 
 
-def series_of(profiles: Sequence["Profile"]) -> dict[str, list[float]]:
-    """Means of the columns of numbers, shares of missing values that ever occur, and the number of exchanges."""
+def series_of(profiles: Sequence["Profile"]) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """Means of the columns of numbers and the number of exchanges; and their standard errors."""
     from llmops_monitor.profile import NumberColumn
 
-    found: dict[str, list[float]] = {"exchanges": [float(profile.num_rows) for profile in profiles]}
-    names = {name: None for profile in profiles for name in profile.columns}
-    for name in names:
-        values = []
-        for profile in profiles:
-            column = profile.columns.get(name)
-            known = isinstance(column, NumberColumn) and column.num_missing < profile.num_rows
-            values.append(column.mean if known and isinstance(column, NumberColumn) else math.nan)
-        if any(map(math.isfinite, values)):
-            found[name] = values
-    return found
+    means: dict[str, list[float]] = {"exchanges": [float(profile.num_rows) for profile in profiles]}
+    errors = {"exchanges": [math.sqrt(profile.num_rows) for profile in profiles]}  # of a count (Poisson)
+    for name in {name: None for profile in profiles for name in profile.columns}:
+        columns = [profile.columns.get(name) for profile in profiles]
+        known = [
+            (column, profile.num_rows - column.num_missing) if isinstance(column, NumberColumn) else (None, 0)
+            for column, profile in zip(columns, profiles, strict=True)
+        ]
+        if any(num_rows for _, num_rows in known):
+            means[name] = [column.mean if column is not None and num_rows else math.nan for column, num_rows in known]
+            errors[name] = [
+                math.sqrt(column.squares / (num_rows - 1) / num_rows) if column is not None and num_rows > 1 else math.inf
+                for column, num_rows in known
+            ]
+    return means, errors
 
 
-def alarms_of(series: Series) -> dict[str, list["Alarm"]]:
+def alarms_of(series: Series, errors: Series) -> dict[str, list["Alarm"]]:
     """Where a metric was unlike its past; a day and a half of hours has to be known first."""
     from llmops_monitor.alarms import HOURS, alarms
 
-    return {name: found for name, values in series.items() if (found := alarms(values, HOURS))}
+    return {name: found for name, values in series.items() if (found := alarms(values, HOURS, errors[name]))}
 
 
 def judge_windows(profiles: Sequence["Profile"], config: HistoryConfig) -> list["Judgement | None"]:
