@@ -71,16 +71,19 @@ def render(
 
 
 def figures(measurements: Sequence[Measurement]) -> str:
-    """The table of figures, each with its interval."""
-    head = "<tr><th>Metric</th><th class=number>Value</th><th class=number>Interval</th><th class=number>Rows</th><th>Better</th></tr>"
+    """The table of figures, each with its interval where any has one."""
+    intervals = any(item.low is not None and item.high is not None for item in measurements)
+    column = "<th class=number>Interval</th>" if intervals else ""
+    head = f"<tr><th>Metric</th><th class=number>Value</th>{column}<th class=number>Rows</th><th>Better</th></tr>"
     rows = []
     for item in measurements:
         interval = "" if item.low is None or item.high is None else f"{show(item.low)} to {show(item.high)}"
+        cell = f"<td class=number>{interval}</td>" if intervals else ""
         unit = f" {escape(item.unit)}" if item.unit else ""
         better = "" if item.better == "neither" else item.better
         rows.append(
             f"<tr><td>{escape(item.name)}</td><td class=number>{show(item.value)}{unit}</td>"
-            f"<td class=number>{interval}</td><td class=number>{item.num_rows}</td><td class=soft>{better}</td></tr>"
+            f"{cell}<td class=number>{item.num_rows}</td><td class=soft>{better}</td></tr>"
         )
     return f"<h2>Figures</h2><table>{head}{''.join(rows)}</table>"
 

@@ -52,7 +52,7 @@ def test_the_window_in_which_answers_changed_is_found(root: str) -> None:
 
     assert report.verdict == "drift"
     assert report.reasons[0] == "1 of 4 windows with enough data drifted from the reference profile."
-    assert report.reasons[1].startswith("2026-11-23T15:00:00+00:00: ")
+    assert report.reasons[1].startswith("2026-11-23 15:00: ")
     page = store_for(root).read(join(root, "history", "history.html")).decode()
     assert page.count("<figure") >= 15 and 'data-metric="refusal"' in page and "<script" not in page
     assert len(re.findall(r"<circle", page.split('data-metric="response_tokens"')[1].split("</figure>")[0])) == 4
@@ -82,9 +82,7 @@ def test_an_alarm_in_the_newest_hour_is_a_verdict_that_remediation_acts_on(tmp_p
     assert "refusal" in alarms_raised
     told = "\n".join(report.reasons)
     for name in alarms_raised:  # with the figures that made it one
-        assert re.search(
-            rf"Alarm: {name} at 2026-11-25T04:00:00\+00:00: its last 6 windows are \S+ from the most similar ones before", told
-        )
+        assert re.search(rf"Alarm: {name} at 2026-11-25 04:00: its last 6 windows are \S+ from the most similar ones before", told)
     capsys.readouterr()
     words = ["remediate", str(tmp_path / "history"), f"out={tmp_path / 'remedy'}", "retrain=never", "start=eventbridge", "environment=dev"]
     assert main([*words, "--dry-run"]) == 0

@@ -66,7 +66,13 @@ def test_figures_of_our_servers_metrics(tmp_path: Path, server: tuple[str, list[
     measured = figures(report)
     assert measured["requests"] == 100 and measured["error_rate"] == 0.05 and measured["tgi_queue_size"] == 3
     assert measured["latency_ms/p50"] == pytest.approx(200, rel=0.3) and measured["response_tokens/p50"] == pytest.approx(10, rel=0.5)
-    assert report.reasons[0].startswith("The server has no observation of first_token_ms/p50")
+    assert report.reasons == ["The server has no observation of first_token_ms, queue_ms, prompt_tokens."]
+    counted = {item.name: item.num_rows for item in report.measurements}
+    assert (
+        counted["requests"] == counted["error_rate"] == 100 and counted["latency_ms/p50"] == 95 and counted["tgi_queue_size"] == 1
+    )  # those that failed have no latency
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert "since its start" in page and "Interval" not in page  # of a server's own percentiles nothing is known
 
 
 def test_two_readings_give_what_came_between_them(tmp_path: Path, server: tuple[str, list[str]]) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from llmops_monitor.charts import clock, line_chart
 from llmops_monitor.collect import LEDGER, Ledger
 from llmops_monitor.profile_job import ReferenceProfile, read_profile
 from llmops_monitor.traffic_config import HistoryConfig
@@ -59,7 +60,8 @@ def run(config: HistoryConfig) -> Report:
     if verdict == "drift":
         newest = next(judgement for judgement in reversed(judgements) if judgement is not None and judgement.verdict != "not_enough_data")
         measurements += newest.measurements
-    summary = f"{len(starts)} windows from {starts[0].isoformat()} to {starts[-1].isoformat()}, {ledger.num_records} exchanges"
+    span = f"{len(starts)} windows from {clock(starts[0])} to {clock(starts[-1])} UTC, {ledger.num_records} exchanges."
+    summary = f"{span} {legend(judgements, marked)}"
     page = render(
         f"History: {config.name}",
         summary,
@@ -67,7 +69,7 @@ def run(config: HistoryConfig) -> Report:
         verdict,
         reasons,
         [window_table(starts, profiles, judgements)],
-        charts(starts, series, marked),
+        charts(starts, series, marked, judgements),
     )
     if config.cloudwatch:
         from llmops_monitor.cloudwatch import put_metrics
@@ -134,7 +136,7 @@ def conclude(
     if tested:
         reasons.append(f"{len(drifted)} of {len(judged)} windows with enough data drifted from the reference profile.")
     for start, judgement in drifted[-5:]:
-        reasons.append(f"{start.isoformat()}: {judgement.reasons[0]}")
+        reasons.append(f"{clock(start)}: {judgement.reasons[0]}")
     if verdict != "drift" and any(found[-1].place == len(starts) - 1 for found in marked.values()):
         verdict = "alarm"
     reasons += [in_words(name, starts, found) for name, found in sorted(marked.items())]
@@ -152,9 +154,9 @@ def in_words(name: str, starts: Sequence[datetime], found: Sequence["Alarm"]) ->
     from llmops_monitor.alarms import HOURS
 
     *before, last = found
-    earlier = f" Earlier: {', '.join(starts[alarm.place].isoformat() for alarm in before[-3:])}." if before else ""
+    earlier = f" Earlier: {', '.join(clock(starts[alarm.place]) for alarm in before[-3:])}." if before else ""
     return (
-        f"Alarm: {name} at {starts[last.place].isoformat()}: its last {HOURS.num_points} windows are {last.distance:.3g} "
+        f"Alarm: {name} at {clock(starts[last.place])}: its last {HOURS.num_points} windows are {last.distance:.3g} "
         f"from the most similar ones before; usual is up to {last.usual:.3g}, and the most lately was {last.farthest:.3g}.{earlier}"
     )
 
@@ -176,13 +178,23 @@ def window_table(starts: Sequence[datetime], profiles: Sequence["Profile"], judg
     """One row a window, the newest first."""
     rows = []
     for start, profile, judgement in reversed(list(zip(starts, profiles, judgements, strict=True))):
-        rows.append([start.isoformat(), str(profile.num_rows), "" if judgement is None else judgement.verdict.replace("_", " ")])
+        rows.append([clock(start), str(profile.num_rows), "" if judgement is None else judgement.verdict.replace("_", " ")])
     return Table("Windows", ("Start", "Exchanges", "Against the reference"), rows)
 
 
-def charts(starts: Sequence[datetime], series: Series, marked: Marked) -> list[str]:
-    """A chart a metric, those with alarms first."""
-    from llmops_monitor.charts import line_chart
+def charts(starts: Sequence[datetime], series: Series, marked: Marked, judgements: Sequence["Judgement | None"]) -> list[str]:
+    """A chart a metric, those with alarms first and those that never moved last."""
+    drifted = drifted_places(judgements)
+    names = sorted(series, key=lambda name: (name not in marked, len({value for value in series[name] if math.isfinite(value)}) == 1, name))
+    return [line_chart(name, starts, series[name], [alarm.place for alarm in marked.get(name, ())], drifted) for name in names]
 
-    names = sorted(series, key=lambda name: (name not in marked, name))
-    return [line_chart(name, starts, series[name], [alarm.place for alarm in marked.get(name, ())]) for name in names]
+
+def drifted_places(judgements: Sequence["Judgement | None"]) -> list[int]:
+    """Windows that drifted from the reference."""
+    return [place for place, judgement in enumerate(judgements) if judgement is not None and judgement.verdict == "drift"]
+
+
+def legend(judgements: Sequence["Judgement | None"], marked: Marked) -> str:
+    """What the signs in the charts say, those that are there."""
+    told = (["A red dot is an alarm."] if marked else []) + (["Shaded windows drifted."] if drifted_places(judgements) else [])
+    return " ".join(told)

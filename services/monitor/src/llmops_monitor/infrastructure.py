@@ -25,7 +25,7 @@ def run(config: InfrastructureConfig) -> Report:
     charts: list[str] = []
     if config.url is not None:
         measurements, reasons = from_server(config.url, config.seconds)
-        source = config.url
+        source = f"{config.url}, {f'{config.seconds:g} seconds' if config.seconds else 'since its start'}"
     else:
         points = cloudwatch_points(config)
         measurements, reasons = from_points(points, config)
@@ -81,15 +81,19 @@ def server_figures(samples: Samples, seconds: float) -> tuple[list[Measurement],
         tokens = total(samples, "tgi_request_generated_tokens_sum")
         found["requests_per_s"] = (num_requests / seconds, "requests/s", "higher")
         found["tokens_per_s"] = (tokens / seconds, "tokens/s", "higher")
+    rows = {"requests": num_requests, "error_rate": num_requests, "requests_per_s": num_requests}
     for (name, labels), value in samples.items():
         gauge = any(word in name for word in ("queue_size", "batch_current_size", "cpu", "memory", "gpu", "disk", "running", "waiting"))
         if gauge and not name.endswith(("_bucket", "_sum", "_count")):
             suffix = "".join(f"/{value}" for _, value in labels)
             found[f"{name}{suffix}"] = (value, "", "neither")
-    lacking = [name for name, (value, _, _) in found.items() if value is None]
+            rows[f"{name}{suffix}"] = 1  # a gauge is one reading
+    lacking = list(dict.fromkeys(name.partition("/")[0] for name, (value, _, _) in found.items() if value is None))
     reasons = [f"The server has no observation of {', '.join(lacking)}."] if lacking else []
     return [
-        figure(name, value, unit, better, int(num_answered)) for name, (value, unit, better) in found.items() if value is not None
+        figure(name, value, unit, better, int(rows.get(name, num_answered)))
+        for name, (value, unit, better) in found.items()
+        if value is not None
     ], reasons
 
 
