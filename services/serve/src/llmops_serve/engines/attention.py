@@ -1,7 +1,7 @@
 """Attention over a paged cache on the CPU: each row looks at its own keys only, where the library's mask would hide all others'."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch  # noqa: TID253 - this module is imported late
@@ -62,7 +62,7 @@ class Planner:
         self._page_tokens = cache[0][0].shape[1]
         self._cleaned: dict[str, int] = {}
 
-    def plan(self, tables: Mapping[str, Sequence[int]], lengths: Mapping[str, int]) -> Decoding:
+    def plan(self, tables: Mapping[str, list[int]], lengths: Mapping[str, int]) -> Decoding:
         """The plan of a step, from each row's page numbers and its length with the new token, in the order of the batch."""
         pages = {row: (length - 1) // self._page_tokens for row, length in lengths.items()}
         places = [
@@ -75,7 +75,7 @@ class Planner:
         ]
         return Decoding(self._cache, torch.tensor(places), groups, self._stale(pages, places))
 
-    def _group(self, tables: list[Sequence[int]], lengths: list[int], rows: list[int] | None) -> Group:
+    def _group(self, tables: list[list[int]], lengths: list[int], rows: list[int] | None) -> Group:
         num_pages = -(-max(lengths) // self._page_tokens)
         # a short row's first page stands for those it lacks: it will do behind the mask
         pages = [page for table in tables for page in (*table[:num_pages], *table[:1] * (num_pages - len(table)))]
@@ -120,9 +120,10 @@ def attend(
     if cache is None:
         plain: tuple[torch.Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **kwargs)
         return plain
+    layer: int = module.layer_idx  # type: ignore[assignment]
     if decoding is not None:
-        return attend_pages(query, key, value, *decoding.cache[module.layer_idx], decoding, scaling), None
-    key, value = cache.update(key, value, module.layer_idx, kwargs)
+        return attend_pages(query, key, value, *decoding.cache[layer], decoding, scaling), None
+    key, value = cache.update(key, value, layer, kwargs)
     num_queries, num_keys = kwargs["cu_seq_lens_q"].diff().tolist(), kwargs["cu_seq_lens_k"].diff().tolist()
     queries, keys, values = (
         torch.split(states, lengths, 2) for states, lengths in ((query, num_queries), (key, num_keys), (value, num_keys))
