@@ -5,7 +5,6 @@ python tests/benchmarks/bench_monitor_drift.py            # LLMOPS_TEST_DATA=fol
 
 import csv
 import gzip
-import json
 import math
 import os
 import re
@@ -13,15 +12,14 @@ import sys
 import tempfile
 import time
 import warnings
-from bisect import bisect_left, bisect_right
 from collections.abc import Callable
-from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
-from llmops_monitor.alarms import FIVE_MINUTES, HOURS, AlarmRule, alarms
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from llmops_monitor.alarms import FIVE_MINUTES, HOURS, alarms
 from llmops_monitor.classifier import separate
 from llmops_monitor.config import DriftConfig
 from llmops_monitor.descriptors import Text, describe, signature_of
@@ -31,6 +29,7 @@ from llmops_monitor.metric_queue import MetricQueue
 from llmops_monitor.profile import profile_table
 from llmops_shared.config import Tracking
 from llmops_shared.tracking import tracked
+from support.labelled_metrics import LabelledMetric, found_and_false, labelled_metrics
 
 README = Path(__file__).resolve().parents[2] / "services" / "monitor" / "README.md"
 LIMITS = Limits()
@@ -130,38 +129,6 @@ def mlflow_line() -> str:
     return f"2,000 metrics to MLflow: {handed / 2000 * 1e6:.2f} microseconds a metric for the caller, {sent / 2000 * 1e6:.0f} until they are in the database."
 
 
-class Labelled(NamedTuple):
-    """A metric with windows in which something happened, as places in it."""
-
-    values: np.ndarray
-    windows: list[tuple[int, int]]
-
-    def hourly(self) -> "Labelled":
-        """Means of twelve points."""
-        num_hours = len(self.values) // 12
-        return Labelled(self.values[: num_hours * 12].reshape(-1, 12).mean(axis=1), [(low // 12, high // 12) for low, high in self.windows])
-
-
-def labelled(folder: Path) -> dict[str, tuple[Labelled, float]]:
-    """Each CloudWatch metric with its labelled windows and its days."""
-    found = {}
-    for name, listed in sorted(json.loads((folder / "anomaly_windows.json").read_text()).items()):
-        with gzip.open(folder / f"{name}.gz", "rt", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        moments = [row["timestamp"] for row in rows]
-        windows = [(bisect_left(moments, low[:19]), bisect_right(moments, high[:19]) - 1) for low, high in listed]
-        days = (datetime.fromisoformat(moments[-1]) - datetime.fromisoformat(moments[0])).total_seconds() / 86400
-        found[name.removesuffix(".csv")] = (Labelled(np.array([float(row["value"]) for row in rows]), windows), days)
-    return found
-
-
-def found_and_false(metric: Labelled, rule: AlarmRule) -> tuple[int, int, list[int]]:
-    """Labelled windows in which an alarm goes off, alarms outside of any, and all of them."""
-    places = [alarm.place for alarm in alarms(metric.values, rule)]
-    found = sum(any(low <= place <= high for place in places) for low, high in metric.windows)
-    return found, sum(not any(low <= place <= high for low, high in metric.windows) for place in places), places
-
-
 def alarm_lines(folder: Path) -> list[str]:
     """Labelled windows of real CloudWatch metrics in which an alarm goes off, and alarms outside of any, by points and by means of hours."""
     lines = [
@@ -170,7 +137,7 @@ def alarm_lines(folder: Path) -> list[str]:
     ]
     totals = {"tuned": np.zeros(6), "held out": np.zeros(6)}
     scores = {"tuned": np.zeros(2), "held out": np.zeros(2)}
-    for place, (name, (metric, days)) in enumerate(labelled(folder).items()):
+    for place, (name, (metric, days)) in enumerate(labelled_metrics(folder).items()):
         half = ("tuned", "held out")[place % 2]  # the rule's figures were chosen on every other file
         found, false, places = found_and_false(metric, FIVE_MINUTES)
         hours = found_and_false(metric.hourly(), HOURS)
@@ -185,7 +152,7 @@ def alarm_lines(folder: Path) -> list[str]:
     return [*lines, "", f"NAB's standard profile over these files: {told}.", "", *calm_lines()]
 
 
-def nab_score(metric: Labelled, places: list[int]) -> tuple[float, int]:
+def nab_score(metric: LabelledMetric, places: list[int]) -> tuple[float, int]:
     """Points and labelled windows by the standard profile of Numenta's benchmark (Lavin and Ahmad 2015): early in a window counts most."""
     learning = min(int(0.15 * len(metric.values)), 750)  # nothing counts before
     points, scored = 0.0, [window for window in metric.windows if window[1] >= learning]
