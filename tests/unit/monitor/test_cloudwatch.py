@@ -9,8 +9,9 @@ import pytest
 from botocore.stub import Stubber
 
 from llmops_monitor.bedrock import ask_bedrock
-from llmops_monitor.cloudwatch import put_metrics, read_metrics
+from llmops_monitor.cloudwatch import metric_requests, past_requests, put_metrics, read_metrics
 from llmops_shared.errors import LlmopsError
+from support.service_rules import complaints
 
 MOMENT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -88,12 +89,26 @@ def test_an_endpoint_is_read_by_metrics_insights(stubbed: Any) -> None:
         "MetricDataResults": [{"Id": "invocations", "Label": "x", "Timestamps": [since + timedelta(minutes=1)], "Values": [20.0]}],
     }, {**request, "NextToken": "more"})  # fmt: skip
 
-    points = read_metrics("assistant", ["production"], since, MOMENT, 60, client)
+    points = read_metrics(metric_requests("assistant", ["production"], since, MOMENT, 60), client)
 
     assert points == {"invocations": [(since, 10.0), (since + timedelta(minutes=1), 20.0)]}
     stubber.assert_no_pending_responses()
     with pytest.raises(LlmopsError, match="for three hours at most"):
-        read_metrics("assistant", ["production"], since - timedelta(hours=3), MOMENT, 60, client)
+        metric_requests("assistant", ["production"], since - timedelta(hours=3), MOMENT, 60)
+
+
+def test_weeks_are_read_by_plain_metrics_of_each_variant() -> None:
+    (request,) = past_requests("assistant", ["production", "next"], MOMENT, 28)
+
+    assert complaints("cloudwatch", "GetMetricData", request) == []
+    assert request["StartTime"] == MOMENT - timedelta(days=28) and request["EndTime"] == MOMENT
+    queries = {query["Id"]: query["MetricStat"] for query in request["MetricDataQueries"]}
+    assert len(queries) == 34 and {query["Period"] for query in queries.values()} == {300}
+    variant = [{"Name": "EndpointName", "Value": "assistant"}, {"Name": "VariantName", "Value": "next"}]
+    assert queries["gpu_percent_1"] == {
+        "Metric": {"Namespace": "/aws/sagemaker/Endpoints", "MetricName": "GPUUtilization", "Dimensions": variant}, "Period": 300, "Stat": "Average",
+    }  # fmt: skip
+    assert queries["latency_p99_us"]["Stat"] == "p99" and queries["invocations"]["Stat"] == "Sum"
 
 
 def test_a_refusal_is_named(stubbed: Any) -> None:

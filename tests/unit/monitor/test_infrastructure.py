@@ -1,10 +1,11 @@
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from llmops_monitor.cli import main
@@ -135,6 +136,11 @@ def test_a_dry_run_prints_the_request_to_cloudwatch(tmp_path: Path, capsys: pyte
     assert complaints("cloudwatch", "GetMetricData", {**request, "StartTime": MOMENT, "EndTime": MOMENT}) == []
     assert "MAX(ConcurrentRequestsPerModel)" in json.dumps(request)
 
+    assert main(["infrastructure", f"out={tmp_path}", "endpoint_name=assistant", *window, "past_days=28", "--dry-run"]) == 0
+
+    _, past = json.loads(capsys.readouterr().out)["plan"]["GetMetricData"]
+    assert past["StartTime"] == (MOMENT - timedelta(days=28)).isoformat() and past["EndTime"] == MOMENT.isoformat()
+
 
 def test_points_of_cloudwatch_become_figures() -> None:
     config = InfrastructureConfig(out="x", endpoint_name="assistant", since=MOMENT - timedelta(hours=1), until=MOMENT)
@@ -151,3 +157,58 @@ def test_points_of_cloudwatch_become_figures() -> None:
         "invocations": 3600, "server_errors": 36, "concurrency": 9, "latency_p95_ms": 250, "gpu_percent": 50, "error_rate": 0.01, "requests_per_s": 1,
     }  # fmt: skip
     assert reasons == ["CloudWatch has no points of disk_percent."]
+
+
+@pytest.fixture
+def in_account(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[list[float]], None]]:
+    """Puts an endpoint's CPU load, five minutes apart until MOMENT, into an account that moto plays."""
+    import boto3
+    from moto import mock_aws
+
+    from llmops_monitor.cloudwatch import cloudwatch
+
+    for name, value in {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_DEFAULT_REGION": "us-east-1"}.items():
+        monkeypatch.setenv(name, value)
+    cloudwatch.cache_clear()
+
+    def put(values: list[float]) -> None:
+        dimensions = [{"Name": "EndpointName", "Value": "assistant"}, {"Name": "VariantName", "Value": "production"}]
+        data = [
+            {"MetricName": "CPUUtilization", "Dimensions": dimensions, "Timestamp": MOMENT - timedelta(minutes=5 * back), "Value": value}
+            for back, value in enumerate(reversed(values), 1)
+        ]
+        client = boto3.client("cloudwatch")
+        for start in range(0, len(data), 1000):
+            client.put_metric_data(Namespace="/aws/sagemaker/Endpoints", MetricData=data[start : start + 1000])
+
+    with mock_aws():
+        yield put
+    cloudwatch.cache_clear()
+
+
+def days_of_load(days: int, last_hour: float = 0.0) -> list[float]:
+    """A daily cycle with noise; the last hour is off by so much."""
+    draw = np.random.default_rng(0)
+    points = np.arange(288 * days)
+    values = 50 + 20 * np.sin(points * np.pi / 144) + draw.normal(0, 2, len(points))
+    values[-12:] += last_hour
+    return [float(value) for value in values]
+
+
+@pytest.mark.parametrize(("last_hour", "days", "verdict"), [(30.0, 4, "alarm"), (0.0, 4, None), (30.0, 1, "not_enough_data")])
+def test_an_endpoint_is_held_against_its_weeks(
+    tmp_path: Path, in_account: Callable[[list[float]], None], last_hour: float, days: int, verdict: str | None
+) -> None:
+    in_account(days_of_load(days, last_hour))
+    window = [f"since={MOMENT - timedelta(hours=1)}", f"until={MOMENT}", "past_days=8"]
+
+    code = main(["infrastructure", f"out={tmp_path / 'report'}", "endpoint_name=assistant", *window])
+
+    report = read_document(str(tmp_path / "report"), Report)
+    assert report.verdict == verdict and code == (3 if verdict == "alarm" else 0)
+    assert ("alarm/cpu_percent" in figures(report)) == (verdict == "alarm")
+    told = " ".join(report.reasons)
+    assert ("Alarm: cpu_percent at 2026-11-23 11:" in told) == (verdict == "alarm")
+    assert "there are too few of invocations (0)" in told and ("cpu_percent (288)" in told) == (days == 1)
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert ('data-metric="cpu_percent, alarms"' in page) == (verdict == "alarm")

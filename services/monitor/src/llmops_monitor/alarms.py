@@ -1,10 +1,12 @@
 """Alarms on a series: where the newest points are like nothing in its past."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import NamedTuple
 
 import numpy as np
 
+from llmops_monitor.charts import clock
 from llmops_shared.statistics import Floats
 
 
@@ -104,3 +106,13 @@ def strangeness(series: Floats, rule: AlarmRule = FIVE_MINUTES) -> Floats:
         nearest = np.partition(squares, rule.num_nearest - 1)[: rule.num_nearest]
         found[place + rule.num_points - 1] = np.sqrt(nearest / rule.num_points).mean()
     return found
+
+
+def in_words(name: str, times: Sequence[datetime], found: Sequence[Alarm], rule: AlarmRule, points: str) -> str:
+    """A metric's newest alarm, with what made it one, and when there were others; `points` is what a point is called."""
+    *before, last = found
+    earlier = f" Earlier: {', '.join(clock(times[alarm.place]) for alarm in before[-3:])}." if before else ""
+    return (
+        f"Alarm: {name} at {clock(times[last.place])}: its last {rule.num_points} {points} are {last.distance:.3g} "
+        f"from the most similar ones before; usual is up to {last.usual:.3g}, and the most lately was {last.farthest:.3g}.{earlier}"
+    )

@@ -209,9 +209,10 @@ VERBS: list[Verb[Any]] = [
     ),
     Verb(
         "infrastructure",
-        "latency, load, errors and hardware of an endpoint, from its /metrics or CloudWatch",
+        "latency, load, errors and hardware of an endpoint, from its /metrics or CloudWatch; exit 3 when one is unlike its past",
         InfrastructureConfig,
         infrastructure,
+        refuses=lambda report: report.verdict == "alarm",
         rehearse=rehearse_infrastructure,
     ),
 ]

@@ -1,9 +1,9 @@
 """CloudWatch: our figures put there, and the endpoint's own read from there."""
 
 import functools
-from collections.abc import Mapping, Sequence
-from datetime import datetime
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any, Literal, NamedTuple
 
 from llmops_shared.aws_errors import explained
 from llmops_shared.errors import LlmopsError
@@ -17,13 +17,36 @@ MAX_QUERIES = 500
 """Queries in one GetMetricData request (API reference)."""
 
 
-class Query(NamedTuple):
-    """One figure of an endpoint, as a Metrics Insights query."""
+PAST_PERIOD_S = 300
+"""Points of the past: CloudWatch keeps those of five minutes for 63 days."""
+
+
+class Metric(NamedTuple):
+    """One figure of an endpoint."""
 
     id: str
     """Its name here; CloudWatch wants a lower-case first letter."""
-    expression: str
-    unit: str
+    namespace: str
+    name: str
+    statistic: Literal["Sum", "Maximum", "Average"]
+
+
+VARIANTS, HARDWARE = "AWS/SageMaker", "/aws/sagemaker/Endpoints"
+METRICS = (
+    Metric("invocations", VARIANTS, "Invocations", "Sum"),
+    Metric("server_errors", VARIANTS, "Invocation5XXErrors", "Sum"),
+    Metric("client_errors", VARIANTS, "Invocation4XXErrors", "Sum"),
+    Metric("model_errors", VARIANTS, "InvocationModelErrors", "Sum"),
+    Metric("concurrency", VARIANTS, "ConcurrentRequestsPerModel", "Maximum"),
+    Metric("first_token_us", VARIANTS, "FirstChunkModelLatency", "Average"),
+    Metric("gpu_percent", HARDWARE, "GPUUtilization", "Average"),
+    Metric("gpu_memory_percent", HARDWARE, "GPUMemoryUtilization", "Average"),
+    Metric("cpu_percent", HARDWARE, "CPUUtilization", "Average"),
+    Metric("memory_percent", HARDWARE, "MemoryUtilization", "Average"),
+    Metric("disk_percent", HARDWARE, "DiskUtilization", "Average"),
+)
+INSIGHTS = {"Sum": "SUM", "Maximum": "MAX", "Average": "AVG"}
+"""Statistics in Metrics Insights' language."""
 
 
 def put_metrics(endpoint: str, moment: datetime, values: Mapping[str, float], client: Any = None) -> int:
@@ -48,80 +71,80 @@ def put_metrics(endpoint: str, moment: datetime, values: Mapping[str, float], cl
     return len(data)
 
 
-def endpoint_queries(endpoint: str) -> list[Query]:
-    """Latency, first token, load, errors and hardware of all variants of a SageMaker endpoint together.
+def insight(metric: Metric, endpoint: str, period_s: int) -> dict[str, Any]:
+    """A figure of all variants together; Metrics Insights has no percentiles, which `latency_queries` are for."""
+    schema = f'SCHEMA("{metric.namespace}", EndpointName, VariantName)'
+    expression = f"SELECT {INSIGHTS[metric.statistic]}({metric.name}) FROM {schema} WHERE EndpointName = '{endpoint}'"
+    return {"Id": metric.id, "Expression": expression, "Period": period_s}
 
-    Metrics Insights has no percentiles, so those are metrics math's plain metrics, see `latency_queries`.
-    """
-    of = f"WHERE EndpointName = '{endpoint}'"
-    variants = 'SCHEMA("AWS/SageMaker", EndpointName, VariantName)'
-    hardware = 'SCHEMA("/aws/sagemaker/Endpoints", EndpointName, VariantName)'
-    return [
-        Query("invocations", f"SELECT SUM(Invocations) FROM {variants} {of}", "requests"),
-        Query("server_errors", f"SELECT SUM(Invocation5XXErrors) FROM {variants} {of}", "requests"),
-        Query("client_errors", f"SELECT SUM(Invocation4XXErrors) FROM {variants} {of}", "requests"),
-        Query("model_errors", f"SELECT SUM(InvocationModelErrors) FROM {variants} {of}", "requests"),
-        Query("concurrency", f"SELECT MAX(ConcurrentRequestsPerModel) FROM {variants} {of}", "requests"),
-        Query("first_token_us", f"SELECT AVG(FirstChunkModelLatency) FROM {variants} {of}", "us"),
-        Query("gpu_percent", f"SELECT AVG(GPUUtilization) FROM {hardware} {of}", "%"),
-        Query("gpu_memory_percent", f"SELECT AVG(GPUMemoryUtilization) FROM {hardware} {of}", "%"),
-        Query("cpu_percent", f"SELECT AVG(CPUUtilization) FROM {hardware} {of}", "%"),
-        Query("memory_percent", f"SELECT AVG(MemoryUtilization) FROM {hardware} {of}", "%"),
-        Query("disk_percent", f"SELECT AVG(DiskUtilization) FROM {hardware} {of}", "%"),
-    ]
+
+def plain(name: str, metric: Metric, statistic: str, endpoint: str, variant: str, period_s: int) -> dict[str, Any]:
+    """A figure of one variant."""
+    dimensions = [{"Name": DIMENSION, "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
+    of = {"Namespace": metric.namespace, "MetricName": metric.name, "Dimensions": dimensions}
+    return {"Id": name, "MetricStat": {"Metric": of, "Period": period_s, "Stat": statistic}}
 
 
 def latency_queries(endpoint: str, variant: str, period_s: int) -> list[dict[str, Any]]:
     """Percentiles of ModelLatency and OverheadLatency of one variant, in microseconds."""
-    dimensions = [{"Name": DIMENSION, "Value": endpoint}, {"Name": "VariantName", "Value": variant}]
     return [
-        {
-            "Id": f"{name}_{statistic}_us",
-            "MetricStat": {
-                "Metric": {"Namespace": "AWS/SageMaker", "MetricName": metric, "Dimensions": dimensions},
-                "Period": period_s,
-                "Stat": statistic,
-            },
-        }
+        plain(f"{name}_{statistic}_us", Metric(name, VARIANTS, metric, "Average"), statistic, endpoint, variant, period_s)
         for name, metric in (("latency", "ModelLatency"), ("overhead", "OverheadLatency"))
         for statistic in ("p50", "p95", "p99")
     ]
 
 
-def read_metrics(
-    endpoint: str, variants: Sequence[str], since: datetime, until: datetime, period_s: int, client: Any = None
-) -> dict[str, list[tuple[datetime, float]]]:
-    """Name to the points in time of an endpoint's figures, earliest first; empty where CloudWatch has none."""
-    client = client or cloudwatch()
-    points: dict[str, list[tuple[datetime, float]]] = {}
-    for request in metric_requests(endpoint, variants, since, until, period_s):
-        while True:
-            answer = call(client.get_metric_data, **request)
-            for result in answer["MetricDataResults"]:
-                points.setdefault(result["Id"], []).extend(zip(result["Timestamps"], result["Values"], strict=True))
-            if not answer.get("NextToken"):
-                break
-            request["NextToken"] = answer["NextToken"]
-    return points
-
-
 def metric_requests(endpoint: str, variants: Sequence[str], since: datetime, until: datetime, period_s: int) -> list[dict[str, Any]]:
-    """The requests of GetMetricData, each with as many queries as one may have.
-
-    Metrics Insights looks back three hours at most (API reference), which a longer window is refused for.
-    """
+    """The requests for an endpoint's figures of up to three hours, which is as far as Metrics Insights looks back (API reference)."""
     if (until - since).total_seconds() > 3 * 3600:
         raise LlmopsError(
             f"since {since.isoformat()} until {until.isoformat()}: CloudWatch Metrics Insights answers for three hours at most"
         )
-    queries = [{"Id": query.id, "Expression": query.expression, "Period": period_s} for query in endpoint_queries(endpoint)]
-    for place, variant in enumerate(variants):
-        percentiles = latency_queries(endpoint, variant, period_s)
-        queries += percentiles if place == 0 else [{**query, "Id": f"{query['Id']}_{place}"} for query in percentiles]
+    queries = [insight(metric, endpoint, period_s) for metric in METRICS]
+    return requests(queries + by_variant(variants, lambda variant: latency_queries(endpoint, variant, period_s)), since, until)
+
+
+def past_requests(endpoint: str, variants: Sequence[str], until: datetime, days: int) -> list[dict[str, Any]]:
+    """The requests for the points of days of each variant, by plain metrics, which look back farther."""
+
+    def queries(variant: str) -> list[dict[str, Any]]:
+        figures = [plain(metric.id, metric, metric.statistic, endpoint, variant, PAST_PERIOD_S) for metric in METRICS]
+        return figures + latency_queries(endpoint, variant, PAST_PERIOD_S)
+
+    return requests(by_variant(variants, queries), until - timedelta(days=days), until)
+
+
+def by_variant(variants: Sequence[str], queries: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """The queries of all variants, numbered from the second variant on."""
+    return [
+        query if place == 0 else {**query, "Id": f"{query['Id']}_{place}"}
+        for place, variant in enumerate(variants)
+        for query in queries(variant)
+    ]
+
+
+def requests(queries: Sequence[dict[str, Any]], since: datetime, until: datetime) -> list[dict[str, Any]]:
+    """GetMetricData, with as many queries as one may have."""
     return [
         {"MetricDataQueries": queries[start : start + MAX_QUERIES], "StartTime": since, "EndTime": until, "ScanBy": "TimestampAscending"}
         for start in range(0, len(queries), MAX_QUERIES)
     ]
+
+
+def read_metrics(asked: Sequence[Mapping[str, Any]], client: Any = None) -> dict[str, list[tuple[datetime, float]]]:
+    """Name to the points in time of an endpoint's figures, earliest first; empty where CloudWatch has none."""
+    client = client or cloudwatch()
+    points: dict[str, list[tuple[datetime, float]]] = {}
+    for one in asked:
+        more: dict[str, str] = {}
+        while True:
+            answer = call(client.get_metric_data, **one, **more)
+            for result in answer["MetricDataResults"]:
+                points.setdefault(result["Id"], []).extend(zip(result["Timestamps"], result["Values"], strict=True))
+            if not answer.get("NextToken"):
+                break
+            more = {"NextToken": answer["NextToken"]}
+    return points
 
 
 def call(method: Any, **arguments: Any) -> Any:

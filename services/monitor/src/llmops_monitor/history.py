@@ -128,6 +128,8 @@ def conclude(
 
     An alarm in the newest window is the verdict where that window did not drift: one of them is no less than the other to act on.
     """
+    from llmops_monitor.alarms import HOURS, in_words
+
     tested = [(start, judgement) for start, judgement in zip(starts, judgements, strict=True) if judgement is not None]
     judged = [(start, judgement) for start, judgement in tested if judgement.verdict != "not_enough_data"]
     verdict: Verdict | None = (judged[-1][1].verdict if judged else "not_enough_data") if tested else None
@@ -139,7 +141,7 @@ def conclude(
         reasons.append(f"{clock(start)}: {judgement.reasons[0]}")
     if verdict != "drift" and any(found[-1].place == len(starts) - 1 for found in marked.values()):
         verdict = "alarm"
-    reasons += [in_words(name, starts, found) for name, found in sorted(marked.items())]
+    reasons += [in_words(name, starts, found, HOURS, "windows") for name, found in sorted(marked.items())]
     if ledger.num_late:
         reasons.append(f"{ledger.num_late} records came after their window was closed; they are counted in a later one.")
     if ledger.num_ahead:
@@ -147,18 +149,6 @@ def conclude(
     if ledger.num_broken:
         reasons.append(f"{ledger.num_broken} broken lines were left out.")
     return verdict, reasons
-
-
-def in_words(name: str, starts: Sequence[datetime], found: Sequence["Alarm"]) -> str:
-    """A metric's newest alarm, with what made it one, and when there were others."""
-    from llmops_monitor.alarms import HOURS
-
-    *before, last = found
-    earlier = f" Earlier: {', '.join(clock(starts[alarm.place]) for alarm in before[-3:])}." if before else ""
-    return (
-        f"Alarm: {name} at {clock(starts[last.place])}: its last {HOURS.num_points} windows are {last.distance:.3g} "
-        f"from the most similar ones before; usual is up to {last.usual:.3g}, and the most lately was {last.farthest:.3g}.{earlier}"
-    )
 
 
 def latest(name: str, values: Sequence[float], profiles: Sequence["Profile"]) -> Measurement:

@@ -5,13 +5,16 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from llmops_monitor.infrastructure_config import InfrastructureConfig
 from llmops_monitor.prometheus import Samples, quantile, read_samples, since, total
 from llmops_monitor.publish import Findings, publish
-from llmops_shared.contracts.report import Measurement, Report
+from llmops_shared.contracts.report import Measurement, Report, Verdict
 from llmops_shared.page import render
+
+if TYPE_CHECKING:
+    from llmops_monitor.endpoint_alarms import Held
 
 logger = logging.getLogger(__name__)
 
@@ -23,6 +26,7 @@ LARGEST = ("concurrency",)
 def run(config: InfrastructureConfig) -> Report:
     """Reads the source that is named, and reports its figures; a figure the source has not is left out, and said so."""
     charts: list[str] = []
+    verdict: Verdict | None = None
     if config.url is not None:
         measurements, reasons = from_server(config.url, config.seconds)
         source = f"{config.url}, {f'{config.seconds:g} seconds' if config.seconds else 'since its start'}"
@@ -31,21 +35,30 @@ def run(config: InfrastructureConfig) -> Report:
         measurements, reasons = from_points(points, config)
         charts = charts_of(points)
         source = f"{config.endpoint_name} in CloudWatch"
-    page = render(f"Infrastructure: {config.name}", source, measurements, None, reasons, (), charts)
+        if config.past_days:
+            held = against_the_past(config)
+            verdict, charts = held.verdict, [*held.charts, *charts]
+            measurements += held.measurements
+            reasons += held.reasons
+    page = render(f"Infrastructure: {config.name}", source, measurements, verdict, reasons, (), charts)
     files = {"html": ("report.html", page.encode())}
-    return publish(config, Findings("infrastructure", config.name, {}, measurements, None, reasons, files))
+    return publish(config, Findings("infrastructure", config.name, {}, measurements, verdict, reasons, files))
 
 
 def rehearse(config: InfrastructureConfig) -> dict[str, Any] | None:
     """What `--dry-run` tells: the requests to CloudWatch; None for a server, whose `/metrics` is read."""
     if config.endpoint_name is None:
         return None
-    from llmops_monitor.cloudwatch import metric_requests
+    from llmops_monitor.cloudwatch import metric_requests, past_requests
 
     assert config.since is not None and config.until is not None  # the settings say so
-    requests = metric_requests(config.endpoint_name, config.variants, config.since, config.until, config.period_s)
+    asked = metric_requests(config.endpoint_name, config.variants, config.since, config.until, config.period_s)
+    if config.past_days:
+        asked += past_requests(config.endpoint_name, config.variants, config.until, config.past_days)
     return {
-        "GetMetricData": [{**request, "StartTime": config.since.isoformat(), "EndTime": config.until.isoformat()} for request in requests]
+        "GetMetricData": [
+            {**request, "StartTime": request["StartTime"].isoformat(), "EndTime": request["EndTime"].isoformat()} for request in asked
+        ]
     }
 
 
@@ -99,10 +112,19 @@ def server_figures(samples: Samples, seconds: float) -> tuple[list[Measurement],
 
 def cloudwatch_points(config: InfrastructureConfig) -> Points:
     """The endpoint's points in time."""
-    from llmops_monitor.cloudwatch import read_metrics
+    from llmops_monitor.cloudwatch import metric_requests, read_metrics
 
     assert config.endpoint_name is not None and config.since is not None and config.until is not None  # the settings say so
-    return read_metrics(config.endpoint_name, config.variants, config.since, config.until, config.period_s)
+    return read_metrics(metric_requests(config.endpoint_name, config.variants, config.since, config.until, config.period_s))
+
+
+def against_the_past(config: InfrastructureConfig) -> "Held":
+    """The newest points held against those of days."""
+    from llmops_monitor.cloudwatch import past_requests, read_metrics
+    from llmops_monitor.endpoint_alarms import hold
+
+    assert config.endpoint_name is not None and config.since is not None and config.until is not None  # the settings say so
+    return hold(read_metrics(past_requests(config.endpoint_name, config.variants, config.until, config.past_days)), config.since)
 
 
 def from_points(points: Points, config: InfrastructureConfig) -> tuple[list[Measurement], list[str]]:

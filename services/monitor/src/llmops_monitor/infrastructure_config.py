@@ -26,6 +26,9 @@ class InfrastructureConfig(JobConfig):
     """endpoint_name=: end."""
     period_s: int = Field(default=60, ge=60, multiple_of=60)
     """endpoint_name=: length of a point in time."""
+    past_days: int = Field(default=0, ge=0, le=63)
+    """endpoint_name=: days before `until` whose points, five minutes apart, the newest are held against for alarms; 28 are best,
+    0 raises none."""
 
     @model_validator(mode="after")
     def _one_source_is_named(self) -> Self:
