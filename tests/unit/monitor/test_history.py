@@ -71,15 +71,18 @@ def test_calm_hours_are_no_drift_and_few_rows_are_not_enough_data(tmp_path: Path
     assert plain.verdict is None
 
 
-def test_an_alarm_in_the_newest_hour_is_a_verdict_that_remediation_acts_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    windows = hours(str(tmp_path), [good] * 40 + [declining], per_hour=12)
+@pytest.mark.parametrize(("answer", "per_hour", "signal"), [(declining, 12, "refusal"), (poor, 60, "repetitiveness")])
+def test_an_alarm_in_the_newest_hour_is_a_verdict_that_remediation_acts_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], answer: Answer, per_hour: int, signal: str
+) -> None:
+    windows = hours(str(tmp_path), [good] * 40 + [answer], per_hour)
 
     code = main(["history", f"windows={windows}", f"out={tmp_path / 'history'}"])
 
     report = Report.model_validate_json((tmp_path / "history" / "report.json").read_bytes())
     assert code == 3 and report.verdict == "alarm"
     alarms_raised = [item.name.removeprefix("alarm/") for item in report.measurements if item.name.startswith("alarm/")]
-    assert "refusal" in alarms_raised
+    assert signal in alarms_raised
     told = "\n".join(report.reasons)
     for name in alarms_raised:  # with the figures that made it one
         assert re.search(rf"Alarm: {name} at 2026-11-25 04:00: its last 6 windows are \S+ from the most similar ones before", told)
