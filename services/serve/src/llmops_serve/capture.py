@@ -21,9 +21,10 @@ from llmops_shared.store import join, store_for
 logger = logging.getLogger(__name__)
 
 FLUSH_EVERY_S = 5.0
-FLUSH_AT_BYTES = 2_000_000  # each file is written by a thread, and whoever has the interpreter then may keep the others waiting
+FLUSH_AT_BYTES = 500_000
 MOST_BUFFERED_BYTES = 32_000_000  # kept in memory while the folder cannot be written
 SLICE = 8  # exchanges made into lines between two looks at the requests: some tenths of a millisecond
+AT_A_TIME = 2  # files: both forms are written side by side, for what waits for a slow disk is memory
 APART_S = 0.004
 """Exchanges come together for so long: made one after the other, they take half the time that each takes between requests."""
 
@@ -70,10 +71,10 @@ class CaptureLog:
     def _make_some(self) -> None:
         """Turns a few exchanges into lines, and comes back when there are more."""
         # a fixed number would fall behind when more answers than that end between two looks
-        self._make_first(max(SLICE, len(self._waiting) // 4))
+        self._make_first(max(SLICE, len(self._waiting) // 2))
         self._is_making = bool(self._waiting)
         if self._is_making:
-            asyncio.get_running_loop().call_soon(self._make_some)
+            asyncio.get_running_loop().call_later(APART_S, self._make_some)
         if self._size_bytes >= FLUSH_AT_BYTES:
             self._full.set()
 
@@ -123,15 +124,21 @@ class CaptureLog:
 
     async def _write_files(self) -> bool:
         """Writes what is made; False when a folder cannot be written."""
-        for place, (content, number) in list(self._files.items()):
-            try:
-                await asyncio.to_thread(store_for(place).write, place, content)
-            except LlmopsError as error:
-                logger.warning("%d exchanges wait to be written: %s", self.num_waiting, error)
+        places = list(self._files)
+        for first in range(0, len(places), AT_A_TIME):
+            some = places[first : first + AT_A_TIME]
+            writes = (asyncio.to_thread(store_for(place).write, place, self._files[place][0]) for place in some)
+            for place, failure in zip(some, await asyncio.gather(*writes, return_exceptions=True), strict=True):
+                if failure is None:
+                    content, number = self._files.pop(place)
+                    self._files_bytes -= len(content)
+                    self.num_written += number
+                elif not isinstance(failure, LlmopsError):
+                    raise failure
+                else:
+                    logger.warning("%d exchanges wait to be written: %s", self.num_waiting, failure)
+            if any(place in self._files for place in some):
                 return False
-            del self._files[place]
-            self._files_bytes -= len(content)
-            self.num_written += number
         return True
 
     @property

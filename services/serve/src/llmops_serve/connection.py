@@ -106,8 +106,6 @@ class Connection(asyncio.Protocol):
         self._wake()
 
     # what the parser calls
-    def on_status(self, status: bytes) -> None: ...
-
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers.append((name.lower(), value))
 

@@ -6,7 +6,6 @@ import ipaddress
 import logging
 import signal
 import socket
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,8 +33,6 @@ further connections once nothing was asked for this long: what the system has ac
 LONGEST_CALL_S = 10.0
 GC_THRESHOLD = (10_000, 20, 50)
 """A request makes hundreds of objects and leaves no cycles, so that looking for them every 700 objects would cost more than it finds."""
-SWITCH_INTERVAL_S = 0.001
-"""The threads that write files and ask databases give the interpreter back to the requests after that, and not after five milliseconds."""
 
 __all__ = ["Server", "background", "bind", "listen", "make_server", "realized", "run"]
 
@@ -119,7 +116,6 @@ async def serve(config: RunConfig, listener: socket.socket, started: float) -> N
         gc.collect()
         gc.freeze()  # what is loaded now stays, and need not be looked through again and again
         gc.set_threshold(*GC_THRESHOLD)
-        sys.setswitchinterval(SWITCH_INTERVAL_S)
         logger.info("ready on http://%s:%d (start took %.1f s)", host, port, time.perf_counter() - started)
         await server.serve(sockets=[listener])
 
