@@ -192,6 +192,33 @@ def test_a_prompt_longer_than_a_step_is_read_in_pieces(model):
     assert new_tokens(short)[:8] == generate(model, short.prompt_ids, 8)
 
 
+@pytest.mark.parametrize("layers", [["sliding_attention"] * 2, ["sliding_attention", "full_attention"]])
+def test_a_model_that_looks_back_so_far_only_does_so(layers):
+    from transformers import Gemma3ForCausalLM, Gemma3TextConfig, MistralConfig, MistralForCausalLM
+
+    torch.manual_seed(0)
+    shape = {
+        "vocab_size": 256, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2,
+        "head_dim": 8, "max_position_embeddings": 1024, "sliding_window": 40, "bos_token_id": None, "eos_token_id": None, "pad_token_id": 0,
+    }  # fmt: skip
+    if "full_attention" in layers:
+        model = Gemma3ForCausalLM(Gemma3TextConfig(**shape, layer_types=layers))
+    else:
+        model = MistralForCausalLM(MistralConfig(**shape))
+    model.eval().requires_grad_(False)
+    # within the window, beyond it, over its end while answering, and read in two pieces
+    prompts = [[number * step % 251 + 1 for number in range(length)] for step, length in ((3, 20), (5, 100), (7, 36), (11, 700))]
+    expected = [generate(model, prompt, 16) for prompt in prompts]
+    ids = torch.tensor([prompts[1]])
+    known = model(input_ids=ids).logits[0, :-1].log_softmax(-1).gather(1, ids[0, 1:, None])[:, 0]
+    rows = [greedy(prompt, prompt_logprobs=prompt is prompts[1]) for prompt in prompts]
+
+    run(model, rows, num_steps=20, room=Room(max_rows=4, max_tokens=800, cache_bytes=2**26))
+
+    assert [new_tokens(row)[:16] for row in rows] == expected
+    assert rows[1].prompt_logprobs[1:] == pytest.approx(known.tolist(), abs=1e-5)
+
+
 def test_the_likeliest_tokens_are_told_when_asked_for(model):
     row = greedy(PROMPTS[0], top_n_tokens=3)
     with torch.no_grad():

@@ -128,16 +128,26 @@ def attend(
     queries, keys, values = (
         torch.split(states, lengths, 2) for states, lengths in ((query, num_queries), (key, num_keys), (value, num_keys))
     )
-    attended = [attend_row(*row, scaling=scaling) for row in zip(queries, keys, values, strict=True)]
+    window = kwargs.get("sliding_window")
+    attended = [attend_row(*row, scaling=scaling, window=window) for row in zip(queries, keys, values, strict=True)]
     return torch.cat(attended, 2).transpose(1, 2).contiguous(), None
 
 
-def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scaling: float | None) -> torch.Tensor:
-    """One row: its last tokens ask, all of its tokens are looked at."""
+def attend_row(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *, scaling: float | None, window: int | None) -> torch.Tensor:
+    """One row: its last tokens ask, and all of its tokens are looked at, or so many up to the one that asks."""
     asking, known = query.shape[2], key.shape[2]
-    mask = causal_lower_right(asking, known) if 1 < asking < known else None
+    mask: torch.Tensor | None = causal_lower_right(asking, known) if 1 < asking < known else None
+    if window is not None and known > window:
+        behind = torch.arange(known - asking, known)[:, None] - torch.arange(known)  # of each key, seen from each query
+        mask = (behind >= 0) & (behind < window)
     return torch.nn.functional.scaled_dot_product_attention(
-        query, key, value, attn_mask=mask, is_causal=1 < asking == known, scale=scaling, enable_gqa=query.shape[1] != key.shape[1]
+        query,
+        key,
+        value,
+        attn_mask=mask,
+        is_causal=mask is None and 1 < asking == known,
+        scale=scaling,
+        enable_gqa=query.shape[1] != key.shape[1],
     )
 
 

@@ -65,7 +65,10 @@ class Batch:
         for row in rows:
             self._number += 1
             if row.sampling.prompt_logprobs:
+                # ours has no masks of whole prompts, which a model that looks back so far only needs
+                self._model.set_attn_implementation("sdpa")
                 row.prompt_logprobs = prompt_logprobs(self._model, row.prompt_ids)
+                self._model.set_attn_implementation(attention.NAME)
             self.rows[str(self._number)] = row
             ids = row.prompt_ids if self._virtual is None else [*self._virtual.token_ids, *row.prompt_ids]
             self._manager.add_request(ids, request_id=str(self._number), max_new_tokens=None)
