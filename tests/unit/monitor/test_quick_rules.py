@@ -87,7 +87,7 @@ def test_sentiment_word_by_word(texts: Texts, contents: list[str]) -> None:
         for place, word in enumerate(words):
             if word in lexicon():
                 before, valence = words[max(0, place - 3) : place], lexicon()[word]
-                valence += math.copysign(BOOSTERS.get(before[-1], 0), valence) if before else 0
+                valence += BOOSTERS.get(before[-1], 0) * math.copysign(1, valence) if before else 0
                 valence *= 1 if NEGATIONS.isdisjoint(before) else NEGATED
                 total += valence if turn < 0 else valence * (1.5 if place > turn else 0.5)
         assert figure == total / math.sqrt(total * total + 15)

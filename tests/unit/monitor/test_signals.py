@@ -87,6 +87,12 @@ def test_formats_that_were_asked_for_or_begun(prompt: str, response: str, valid:
     assert format_valid(Texts([prompt]), Texts([response])) == pytest.approx(valid, nan_ok=True)
 
 
+def test_a_word_before_may_strengthen_or_weaken() -> None:
+    kind, unkind = sentiment(Texts(["slightly good", "good", "very good"])), sentiment(Texts(["slightly bad", "bad", "very bad"]))
+
+    assert 0 < kind[0] < kind[1] < kind[2] and 0 > unkind[0] > unkind[1] > unkind[2]
+
+
 def test_answers_are_held_against_prompt_and_context() -> None:
     prompts = Texts(["When was the Eiffel tower built?"] * 2)
     contexts = Texts(["The Eiffel tower was built from 1887 to 1889 in Paris."] * 2)

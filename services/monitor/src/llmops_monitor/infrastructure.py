@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Literal
 
+from llmops_monitor.cloudwatch import METRICS
 from llmops_monitor.infrastructure_config import InfrastructureConfig
 from llmops_monitor.prometheus import Samples, quantile, read_samples, since, total
 from llmops_monitor.publish import Findings, publish
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Points = Mapping[str, Sequence[tuple[datetime, float]]]
-SUMMED = ("invocations", "server_errors", "client_errors", "model_errors")
-LARGEST = ("concurrency",)
+STATISTICS = {metric.id: metric.statistic for metric in METRICS}
 
 
 def run(config: InfrastructureConfig) -> Report:
@@ -135,7 +135,8 @@ def from_points(points: Points, config: InfrastructureConfig) -> tuple[list[Meas
         if not values:
             lacking.append(name)
             continue
-        value = sum(values) if name in SUMMED else max(values) if name in LARGEST else sum(values) / len(values)
+        statistic = STATISTICS.get(name, "Average")  # percentiles are averaged
+        value = sum(values) if statistic == "Sum" else max(values) if statistic == "Maximum" else sum(values) / len(values)
         in_us = "_us" in name
         label, unit = (name.replace("_us", "_ms"), "ms") if in_us else (name, "%" if name.endswith("percent") else "requests")
         measurements.append(

@@ -127,43 +127,40 @@ class Connection(asyncio.Protocol):
     # what the gateway calls
     async def send(self, request: bytes) -> Answer:
         """Sends a request and waits for the head of its answer. Raises UpstreamError."""
-        self._reset()
-        assert self._transport is not None
-        self._transport.write(request)
-        try:
-            while not self.has_head:
-                await self.wait(None)
-        except BaseException:
-            self._abort()
-            raise
+        self._begin(request)
+        await self._until(lambda: self.has_head, None)
         return Answer(self)
 
     async def fetch(self, request: bytes, timeout_s: float) -> Reply:
         """Sends a request and waits for all of its answer. Raises UpstreamError."""
-        self._reset()
-        self._is_wanted_whole = True
-        assert self._transport is not None
-        self._transport.write(request)
-        try:
-            while not self.complete:
-                await self.wait(timeout_s)
-        except BaseException:
-            self._abort()
-            raise
+        self._begin(request, is_wanted_whole=True)
+        await self._until(lambda: self.complete, timeout_s)
         return self._reply()
 
     def ask(self, request: bytes, timeout_s: float, done: Done) -> None:
         """Sends a request; `done` is told at once when all of its answer is there, or why none came. As `fetch`, without a task."""
-        self._reset()
-        self._is_wanted_whole, self._done = True, done
-        assert self._transport is not None
         self._timer = self._loop.call_later(timeout_s, self._expire, timeout_s)
-        self._transport.write(request)
+        self._done = done
+        self._begin(request, is_wanted_whole=True)
 
     def forget(self) -> None:
         """Nobody waits for the answer any more; the server is told by the end of the connection."""
         self._take_done()
         self._abort()
+
+    def _begin(self, request: bytes, is_wanted_whole: bool = False) -> None:
+        self._reset()
+        self._is_wanted_whole = is_wanted_whole
+        assert self._transport is not None
+        self._transport.write(request)
+
+    async def _until(self, is_there: Callable[[], bool], timeout_s: float | None) -> None:
+        try:
+            while not is_there():
+                await self.wait(timeout_s)
+        except BaseException:  # whoever stops waiting, cancelled or not, leaves an answer that must not be taken for the next one's
+            self._abort()
+            raise
 
     def _reply(self) -> Reply:
         reply = Reply(self.status, self.headers, self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces))

@@ -36,7 +36,7 @@ def valence(word: str) -> float:
 
 
 def boost(word: str) -> float:
-    """What a word adds to the valence of the next one."""
+    """What a word adds to the strength of the next one; some take from it."""
     return BOOSTERS.get(word, 0.0)
 
 
@@ -45,7 +45,7 @@ def sentiment(texts: Texts) -> Floats:
     valences = texts.of_words(valence, np.float64)
     at = np.flatnonzero(valences)
     owners, valences = texts.owners[at], valences[at]
-    valences += np.copysign(texts.of_words(boost, np.float64)[at - 1], valences)
+    valences += texts.of_words(boost, np.float64)[at - 1] * np.sign(valences)
     negates, starts = texts.of_words(NEGATIONS.__contains__, np.bool_), texts.starts[owners]
     negated = negates[at - 1] | (negates[at - 2] & (at - 2 > starts)) | (negates[at - 3] & (at - 3 > starts))
     valences[negated] *= NEGATED

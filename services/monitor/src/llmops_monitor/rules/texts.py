@@ -58,7 +58,10 @@ def lowered(content: str) -> str:
 
 
 class Texts:
-    """Texts, one at least. Their words are one array of numbers and their signs another, so that a rule looks at all texts at once."""
+    """Texts, one at least and 65,536 at most.
+
+    Their words are one array of numbers and their signs another, so that a rule looks at all texts at once.
+    """
 
     def __init__(self, contents: Sequence[str], known: Vocabulary | None = None) -> None:
         self.contents = contents

@@ -81,7 +81,7 @@ def harshness(text: Text) -> float:
     """The weights of a text's harsh words, those with signs for letters included."""
     known, words = harsh(), text.words
     total = 0.0
-    for word in text.distinct & harsh_words():
+    for word in sorted(text.distinct & harsh_words()):  # the order of a set differs between processes, and with it a sum's last bit
         place = words.index(word)
         denied = not NEGATIONS.isdisjoint(words[max(0, place - 3) : place])
         total += known[word] * (0.3 if denied else 1.0)
